@@ -14,7 +14,7 @@ import dataclasses
 import enum
 
 from ..errors import Code, TransferError
-from .congestion import Congestion
+from .congestion import HOST_DELAY_S, Congestion
 from .geometry import Geometry, mask_of
 from .pacing import Pacer
 from .recovery import SEND_THRESHOLD, RoundTrip
@@ -136,6 +136,7 @@ class Sender:
         self._number = 0
         self._since_ack_request = 0
         self._round_end = 0
+        self._round_start = now
         self._received_bytes = 0
         self._received_clock = 0
         self._first_sent = now
@@ -317,9 +318,9 @@ class Sender:
         rtt = self._sample_round_trip(newest, ack, now)
         rate, app_limited = self._sample_rate(newest, ack)
         self._received_bytes, self._received_clock = ack.received_bytes, ack.clock_us
-        new_round = ack.largest_send > self._round_end
+        new_round = ack.largest_send > self._round_end and now - self._round_start >= HOST_DELAY_S
         if new_round:
-            self._round_end = self._number
+            self._round_end, self._round_start = self._number, now
         self._listed_below = ack.listed_below
         self._find_losses(now, ack.largest_send)
         size = self._geometry.datagram_bytes

@@ -306,6 +306,7 @@ class Server:
             return False
         session.phase = Phase.RECEIVING
         session.synced_at = now
+        self._start(session, session.incoming.preallocate)
         self._log.emit(
             "accepted", **session.describe(), bytes=session.offer.file_bytes, resumed_records=_count(session.stored)
         )

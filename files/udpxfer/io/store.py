@@ -215,7 +215,7 @@ def _merge(ranges: list[tuple[int, int]]) -> Ranges:
 
 
 class Incoming:
-    """A file being received. `write` belongs to the loop; `sync` and `publish` may run in one other thread at a time."""
+    """A file being received. `write` belongs to the loop; the other work may run in one other thread at a time."""
 
     def __init__(self, offer: Offer, directory: int, stored: Ranges, overwrite: bool) -> None:
         self._offer = offer
@@ -234,21 +234,18 @@ class Incoming:
                     os.write(self._journal, _journal_header(offer))
                     os.fdatasync(self._journal)
                 self._part = os.open(self._part_name, flags | fresh, 0o666, dir_fd=directory)
+                os.ftruncate(self._part, offer.file_bytes)
             except OSError:
                 os.close(self._journal)
                 raise
-        try:
-            with _storage(f"no room for '{offer.name}'"):
-                self._preallocate(offer.file_bytes)
-        except TransferError:
-            self.close(keep=False)
-            raise
 
-    def _preallocate(self, size: int) -> None:
-        os.ftruncate(self._part, size)
-        if size:
+    def preallocate(self) -> None:
+        """Reserve the disk space of the whole file. Raises TransferError (DISK_FULL)."""
+        if self._offer.file_bytes == 0:
+            return
+        with _storage(f"no room for '{self._offer.name}'"):
             try:
-                os.posix_fallocate(self._part, 0, size)
+                os.posix_fallocate(self._part, 0, self._offer.file_bytes)
             except OSError as error:
                 if error.errno not in _NO_PREALLOCATION:
                     raise
