@@ -110,6 +110,7 @@ class Transfer:
         self.received: dict[int, bytes] = {}
         self.published: bytes | None = None
         self._finished = False
+        self.swallow_segmented = False
         self._there = Link(there, self.clock, rng, self._at_receiver)
         self._back = Link(back, self.clock, rng, lambda datagram: self.sender.receive(datagram, self.clock.now))
         self.bad_datagrams = 0
@@ -140,8 +141,9 @@ class Transfer:
         if send is None:
             return sent
         sealed = self._seal(send.record)
+        swallowed = self.swallow_segmented and not send.probe and not self.sender.segments_vanish
         for segment in range(self.geometry.segments_of(send.record)):
-            if send.mask >> segment & 1:
+            if send.mask >> segment & 1 and not swallowed:
                 start, end = self.geometry.segment_span(send.record, segment)
                 header = wire.DATA_HEADER.pack(
                     wire.Kind.DATA, segment, send.flags, 0, SESSION, send.record, send.number

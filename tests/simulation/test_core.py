@@ -58,3 +58,12 @@ def test_probes_back_off(seed: int) -> None:
     transfer = Transfer(b"x" * 100_000, 1472, Path(), Path(loss=1.0), seed)
     transfer.run(DEADLINE_S)
     assert transfer.sender.statistics.probes < 40
+
+
+def test_segmented_sends_that_vanish_are_noticed(seed: int) -> None:
+    content = random.Random(seed).randbytes(500_000)
+    transfer = Transfer(content, 1472, Path(), Path(), seed)
+    transfer.swallow_segmented = True
+    transfer.run(DEADLINE_S)
+    assert transfer.published == content
+    assert transfer.sender.statistics.probes < 10

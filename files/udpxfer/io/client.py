@@ -361,6 +361,8 @@ class _Session:
             return sent
         segments = self._records.segments(send.record)
         self._table.stamp(send.record, send.number, send.flags)
+        if self._sender.segments_vanish and self._socket.segmentation == "on":
+            self._socket.segmentation = "off: segmented sends vanish on this path"
         self._socket.send_segments(_select(segments, send), self._geometry.datagram_bytes, single=send.probe)
         return True
 

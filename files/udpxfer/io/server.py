@@ -9,6 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import enum
 import os
+import resource
 import select
 import time
 from collections.abc import Callable
@@ -410,6 +411,8 @@ class Server:
             duplicate_datagrams=statistics.duplicates,
             bad_records=statistics.bad_records,
             receive_overflows=self._socket.overflows,
+            cpu_s=round(time.process_time(), 6),
+            peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         )
 
     def _fail(self, session: _Session, error: TransferError, keep: bool) -> None:
