@@ -110,6 +110,7 @@ class Transfer:
         self.received: dict[int, bytes] = {}
         self.published: bytes | None = None
         self._finished = False
+        self._confirmed = False
         self.swallow_segmented = False
         self._there = Link(there, self.clock, rng, self._at_receiver)
         self._back = Link(back, self.clock, rng, lambda datagram: self.sender.receive(datagram, self.clock.now))
@@ -182,15 +183,20 @@ class Transfer:
             record, plain = completed
             assert record not in self.received, "a record completes once"
             self.received[record] = bytes(plain)
+            self._publish()
 
     def _control(self, datagram: bytes) -> None:
         control, _ = self._receiver_channel.open_untrusted(datagram)
-        if control is wire.Control.FINISH and self.receiver.complete and self.published is None:
-            self.published = b"".join(self.received[record] for record in range(self.geometry.records))
-        if self.published is not None:
-            self._back.send(self._receiver_channel.seal(wire.Control.DONE))
-        else:
+        self._confirmed |= control is wire.Control.FINISH
+        if not self._publish():
             self._acknowledge()
+
+    def _publish(self) -> bool:
+        if not (self._confirmed and self.receiver.complete):
+            return False
+        self.published = b"".join(self.received[record] for record in range(self.geometry.records))
+        self._back.send(self._receiver_channel.seal(wire.Control.DONE))
+        return True
 
     def _acknowledge(self) -> None:
         body = wire.ack_body(self.receiver.ack(self.clock.now, 0))

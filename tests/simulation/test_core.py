@@ -67,3 +67,12 @@ def test_segmented_sends_that_vanish_are_noticed(seed: int) -> None:
     transfer.run(DEADLINE_S)
     assert transfer.published == content
     assert transfer.sender.statistics.probes < 10
+
+
+def test_a_small_image_over_a_long_path_takes_three_and_a_half_round_trips(seed: int) -> None:
+    """After the handshake's round trip: 10, 20 and 40 segments in three flights of an initial window of 10 (RFC 6928)."""
+    delay_s = 0.05
+    transfer = Transfer(random.Random(seed).randbytes(100_000), 1472, Path(delay_s), Path(delay_s), seed)
+    transfer.run(DEADLINE_S)
+    assert transfer.sender.state is State.DONE
+    assert transfer.clock.now <= 3.5 * 2 * delay_s

@@ -136,7 +136,7 @@ class Sender:
         self.congestion = congestion
         self._geometry = geometry
         self._channel = channel
-        self._pacer = Pacer(now, congestion.rate)
+        self._pacer = Pacer(now, congestion.rate, congestion.window)
         self._silence_s = silence_s
         self._heard_at = now
         self._cumulative = 0
@@ -264,9 +264,15 @@ class Sender:
             return self._probe_credit
         quantum, window, flying = self.congestion.quantum, self.congestion.window, self._flying_segments * size
         room = window - flying
-        if flying and room < min(quantum, window // 4):
+        if flying and room < min(quantum, window // 4, self._left_in_record() * size):
             return 0
         return max(min(quantum, room) // size, 0 if flying else 1)
+
+    def _left_in_record(self) -> int:
+        """Segments that finish the record in hand."""
+        if self._lost:
+            return _count(self._records[next(iter(self._lost))].lost)
+        return self._geometry.segments_of(self._next_record) - self._next_segment
 
     def _take_lost(self, count: int) -> tuple[int, int]:
         record = next(iter(self._lost))
@@ -306,7 +312,7 @@ class Sender:
         self._flights[self._number] = flight
         self._records[record].flying |= mask
         self._flying_segments += count
-        self._pacer.set_rate(now, self.congestion.rate, self.congestion.quantum)
+        self._pacer.set_rate(now, self.congestion.rate)
         self._pacer.spend(size)
         self.statistics.datagrams += count
         self._asked_at = now
