@@ -20,6 +20,7 @@ Options = Mapping[str, Mapping[str, Any]]
 
 
 def role_folders() -> list[Path]:
+    """All roles of the project, sorted."""
     return sorted(path for path in ROLES.iterdir() if path.is_dir())
 
 
@@ -90,6 +91,7 @@ def _cell(text: str) -> str:
 
 
 def main() -> int:
+    """Renews every README that is out of date; the exit status is 1 when one is missing."""
     for role in role_folders():
         readme = role / "README.md"
         try:
