@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,8 @@ def checked(lab: Lab) -> PlaybookRun:
 
 @pytest.fixture(scope="module")
 def main_job(lab: Lab, checked: PlaybookRun) -> PlaybookRun:
-    """The main job in full, after check mode has left the hosts as they were."""
+    """The main job in full, once check mode has been seen on the bare hosts."""
+    assert checked.status == 0, checked.explain()
     return lab.play(MAIN_JOB)
 
 
@@ -95,7 +95,8 @@ def test_every_mode_brought_every_image_unharmed(lab: Lab, run_id: str, document
     assert {path: at_source[path.rpartition("/")[2]] for path in fetched} == fetched
 
 
-def test_second_deployment_changes_no_host(lab: Lab, run_id: str) -> None:
+@pytest.mark.usefixtures("run_id")
+def test_second_deployment_changes_no_host(lab: Lab) -> None:
     again = lab.play(MAIN_JOB, "--tags", "images,receivers")
     assert again.status == 0, again.explain()
     assert set(again.counts) >= HOSTS
@@ -108,8 +109,9 @@ def test_infra_checks_pass(lab: Lab, run_id: str) -> None:
     assert status == 0, output
 
 
+@pytest.mark.usefixtures("run_id")
 @pytest.mark.parametrize("mode", MODES)
-def test_one_tag_runs_one_mode(lab: Lab, run_id: str, mode: str) -> None:
+def test_one_tag_runs_one_mode(lab: Lab, mode: str) -> None:
     known = lab.run_ids()
     result = lab.play(MAIN_JOB, "--tags", mode)
     assert result.status == 0, result.explain()
@@ -144,7 +146,8 @@ def test_infra_checks_see_what_does_not_belong(lab: Lab, run_id: str) -> None:
     assert "/etc/udpxfer/key" in output
 
 
-def test_changed_setting_restarts_the_receiver(lab: Lab, run_id: str) -> None:
+@pytest.mark.usefixtures("run_id")
+def test_changed_setting_restarts_the_receiver(lab: Lab) -> None:
     def receiver() -> str:
         return on_host(lab, "alpine-3", "pgrep -u udpxfer | sort; netstat -lnu | grep -o ':9[0-9]* '")
 
@@ -157,7 +160,8 @@ def test_changed_setting_restarts_the_receiver(lab: Lab, run_id: str) -> None:
     assert ":9000 " not in after
 
 
-def test_down_leaves_nothing(lab: Lab, run_id: str) -> None:
+@pytest.mark.usefixtures("run_id")
+def test_down_leaves_nothing(lab: Lab) -> None:
     namespaces = namespaces_of(lab.state)
     up = Traces.of(lab.state, namespaces)
     assert len(namespaces) > len(HOSTS)

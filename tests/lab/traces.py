@@ -24,7 +24,7 @@ def _namespaces(pid: int) -> set[str]:
     found = set()
     for kind in NAMESPACES:
         try:
-            found.add(os.readlink(f"/proc/{pid}/ns/{kind}"))
+            found.add(str(Path(f"/proc/{pid}/ns/{kind}").readlink()))
         except OSError:
             continue
     return found
@@ -73,6 +73,6 @@ def _mentions(pid: int, command: str, state: Path) -> bool:
         return True
     project = state.parent.parent
     try:
-        return str(state.relative_to(project)) in command and Path(os.readlink(f"/proc/{pid}/cwd")) == project
+        return str(state.relative_to(project)) in command and Path(f"/proc/{pid}/cwd").readlink() == project
     except OSError:
         return False
