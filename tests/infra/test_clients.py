@@ -16,7 +16,7 @@ SENT = "/var/lib/udpxfer/sent"
 
 
 def test_images_are_those_of_the_run(host: Host, the_run: Run) -> None:
-    wanted = {transfer["image"] for _, transfer in the_run.transfers(client=str(host.backend.host))}
+    wanted = {transfer["image"] for _, transfer in the_run.transfers(client=the_run.name_of(host))}
     found = digests_below(host, IMAGES)
     assert wanted
     assert {image: found.get(image) for image in wanted} == {image: the_run.digests[image] for image in wanted}
@@ -24,7 +24,9 @@ def test_images_are_those_of_the_run(host: Host, the_run: Run) -> None:
 
 def test_every_mode_has_a_good_result_and_a_log(host: Host, the_run: Run) -> None:
     for mode in the_run.modes:
-        output = host.check_output(f"cd {SENT}/{the_run.run_id} && cat {mode}.json && echo && echo LOG && cat {mode}.log")
+        output = host.check_output(
+            f"cd {SENT}/{the_run.run_id} && cat {mode}.json && echo && echo LOG && cat {mode}.log"
+        )
         result, _, log = output.partition("\nLOG\n")
         assert json.loads(result)["ok"]
         assert all(isinstance(json.loads(line)["event"], str) for line in log.splitlines())

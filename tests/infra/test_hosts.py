@@ -22,12 +22,15 @@ def test_user_cannot_log_in(host: Host) -> None:
 
 
 def test_key_belongs_to_the_user_alone(host: Host) -> None:
-    assert rights_below(host, "/etc/udpxfer") == {"/etc/udpxfer": ("root:udpxfer", "750"), KEY: ("udpxfer:udpxfer", "400")}
+    assert rights_below(host, "/etc/udpxfer") == {
+        "/etc/udpxfer": ("root:udpxfer", "750"),
+        KEY: ("udpxfer:udpxfer", "400"),
+    }
 
 
 def test_only_the_user_can_read_the_key(host: Host) -> None:
     def reads(user: str) -> bool:
-        return host.run(f"su -s /bin/sh {user} -c 'cat {KEY} >/dev/null'").succeeded
+        return bool(host.run(f"su -s /bin/sh {user} -c 'cat {KEY} >/dev/null'").succeeded)
 
     assert reads("udpxfer")
     assert not reads("nobody")

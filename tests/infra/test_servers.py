@@ -16,15 +16,10 @@ RECEIVED = "/var/lib/udpxfer/received"
 LOG = "/var/log/udpxfer/receiver.log"
 
 
-def name(host: Host) -> str:
-    """The host's name in the inventory."""
-    return str(host.backend.host)
-
-
 def test_what_was_sent_arrived_and_nothing_else(host: Host, the_run: Run) -> None:
     expected = {
         f"{mode}/{transfer['image']}": the_run.digests[transfer["image"]]
-        for mode, transfer in the_run.transfers(server=name(host))
+        for mode, transfer in the_run.transfers(server=the_run.name_of(host))
     }
     assert expected
     assert digests_below(host, f"{RECEIVED}/{the_run.run_id}") == expected
@@ -42,7 +37,7 @@ def test_receiver_is_enabled_and_listens(host: Host, the_run: Run) -> None:
     service = host.service(SERVICE)
     assert service.is_enabled
     assert service.is_running
-    addresses = {transfer["receiver"] for _, transfer in the_run.transfers(server=name(host))}
+    addresses = {transfer["receiver"] for _, transfer in the_run.transfers(server=the_run.name_of(host))}
     assert [address for address in addresses if not host.socket(f"udp://{address}").is_listening] == []
 
 
@@ -57,4 +52,4 @@ def test_log_is_json_lines_and_not_for_others(host: Host, the_run: Run) -> None:
     events = [json.loads(line) for line in host.check_output(f"cat {LOG}").splitlines()]
     assert all(isinstance(event["time"], (int, float)) and isinstance(event["event"], str) for event in events)
     stored = [event for event in events if event["event"] == "stored" and the_run.run_id in json.dumps(event)]
-    assert len(stored) == len(list(the_run.transfers(server=name(host))))
+    assert len(stored) == len(list(the_run.transfers(server=the_run.name_of(host))))

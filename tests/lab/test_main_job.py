@@ -47,7 +47,9 @@ def document(lab: Lab, run_id: str) -> dict[str, Any]:
 
 def infra(lab: Lab, run_id: str) -> tuple[int, str]:
     """The checks of tests/infra on a run, as a user calls them."""
-    result = run("pytest", "tests/infra", f"--ansible-inventory={lab.inventory}", f"--run-folder={lab.results / run_id}")
+    result = run(
+        "pytest", "tests/infra", f"--ansible-inventory={lab.inventory}", f"--run-folder={lab.results / run_id}"
+    )
     return result.returncode, result.stdout
 
 
