@@ -250,7 +250,7 @@ def _on_switch(lab: Lab) -> Iterator[None]:
     """Sockets opened inside belong to the switch's network namespace."""
     if (pid := lab.holder()) is None:
         raise LabError(f"lab '{lab.id}' is down; bring it up with: ansible-playbook playbooks/lab_up.yml")
-    with open("/proc/self/ns/net", "rb") as own, open(f"/proc/{pid}/ns/net", "rb") as switch:
+    with Path("/proc/self/ns/net").open("rb") as own, Path(f"/proc/{pid}/ns/net").open("rb") as switch:
         _enter(switch.fileno())
         try:
             yield
