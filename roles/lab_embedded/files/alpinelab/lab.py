@@ -127,7 +127,7 @@ def _start(lab: Lab, description: config.Description, say: Say) -> None:
     root = image.ensure(say)
     for name in ("host_keys", "logs", "mnt", "www"):
         (lab.folder / name).mkdir(parents=True, exist_ok=True)
-    samples.make(lab.folder / "www", say)
+    samples.publish(lab.folder / "www", say)
     _write_files(lab, description, root)
     say(f"starting {len(description.nodes)} hosts")
     for old in (lab.folder / "logs").iterdir():
