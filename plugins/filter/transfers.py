@@ -109,6 +109,11 @@ def host_problems(hosts: list[dict[str, str]]) -> list[str]:
     return problems
 
 
+def chosen_by_tags(names: list[str], run_tags: list[str], skip_tags: list[str]) -> list[str]:
+    """The names that --tags and --skip-tags leave, in their own order."""
+    return [name for name in names if (name in run_tags or "all" in run_tags) and name not in skip_tags]
+
+
 def files_digest(paths: list[str]) -> str:
     """One SHA-256 over several files of the controller; one that is not there (check mode) counts as empty."""
     digest = hashlib.sha256()
@@ -123,6 +128,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Filter names and their functions."""
         return {
+            "chosen_by_tags": chosen_by_tags,
             "files_digest": files_digest,
             "host_list": host_list,
             "host_problems": host_problems,

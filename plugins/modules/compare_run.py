@@ -27,6 +27,7 @@ SCHEMA = 1
 # What the engine reports per transfer and run.json carries under its own name; all else goes below `engine`.
 OWN_FIELDS = ("start", "end", "bytes", "goodput_bytes_per_s", "retransmitted_bytes", "error")
 NAMING_FIELDS = ("file", "receiver", "sha256", "verified")
+NO_RESULT = "the client has no result for it"
 
 Json = dict[str, Any]
 
@@ -78,7 +79,7 @@ def image_entries(folder: Path, plan: Json) -> list[Json]:
 def sending_problem(sent: Json | None) -> str | None:
     """What the engine says went wrong with a transfer, None when it says that all is well."""
     if sent is None:
-        return "the client has no result for it"
+        return NO_RESULT
     if sent.get("error"):
         return "{code}: {message} {fix}".format(**sent["error"])
     return None if sent.get("verified") else "the receiver did not confirm it"
@@ -176,7 +177,7 @@ def reasons(hosts: list[Json], images: list[Json], modes: list[Json], unexpected
             f"{mode['mode']}: {transfer['image']} to {transfer['server']}: {transfer['problem']}"
             for mode in modes
             for transfer in mode["transfers"]
-            if not transfer["verified"]
+            if not transfer["verified"] and not (mode["problems"] and transfer["problem"] == NO_RESULT)
         ),
         *(f"received/{path}: nobody was to send it" for path in unexpected),
         *(["no mode ran"] if not modes else []),

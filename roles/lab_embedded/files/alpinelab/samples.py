@@ -1,49 +1,85 @@
-"""The sample images that nat1 serves: made here, the same on every run, nice to look at."""
+"""The sample images that nat1 serves: two details of the Mandelbrot set, the same bytes on every run."""
 
 from __future__ import annotations
 
+import hashlib
+import shutil
+from dataclasses import dataclass, field
+from math import cos, pi
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .image import Say
+from .image import Say, cache_folder
 from .system import LabError
 
-# Name in www, view of the Mandelbrot set (left, bottom, right, top), title, size in pixels, options for saving.
-# Sizes are chosen for about 300 KB and about 3 MB.
-IMAGES: tuple[tuple[str, tuple[float, float, float, float], str, tuple[int, int], dict[str, Any]], ...] = (
-    ("image1.jpg", (-0.7502, 0.0985, -0.7402, 0.106), "image 1", (1280, 960), {"quality": 80}),
-    ("image2.png", (-0.1668, 1.0285, -0.1568, 1.036), "image 2", (1600, 1200), {}),
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image: file name, title on it, centre and width of the detail, size in pixels, options for saving."""
+
+    name: str
+    title: str
+    centre: tuple[float, float]
+    width: float
+    size: tuple[int, int]
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+# Sizes and quality are chosen for about 300 KB and about 3 MB.
+SAMPLES = (
+    Sample("image1.jpg", "image 1", (0.2855, 0.0115), 0.01, (1400, 1050), {"quality": 85}),
+    Sample("image2.png", "image 2", (-0.7453, 0.1127), 0.0065, (2000, 1500)),
 )
+# Drawn larger and scaled down, for smooth edges.
+OVERSAMPLING = 2
+# Frequency and phase of red, green and blue over the depths of the set.
+CHANNELS = ((3.0, 0.0), (2.5, 0.5), (2.0, 1.0))
 
 
-def make(folder: Path, say: Say) -> None:
-    """Make the images that are missing in `folder`; one that is there, whoever made it, is left alone."""
-    for name, view, title, size, options in IMAGES:
-        target = folder / name
-        if target.exists():
+def publish(folder: Path, say: Say) -> None:
+    """Put the images into `folder`; one that is there, whoever made it, is left alone."""
+    drawn = cache_folder() / f"samples-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]}"
+    for sample in SAMPLES:
+        if (folder / sample.name).exists():
             continue
-        say(f"drawing {name}")
-        unfinished = target.with_stem(f".{target.stem}")
-        _draw(view, title, size).save(unfinished, **options)
-        unfinished.replace(target)
+        if not (drawn / sample.name).exists():
+            say(f"drawing {sample.name}")
+            drawn.mkdir(parents=True, exist_ok=True)
+            unfinished = drawn / f".{sample.name}"
+            picture = _draw(sample)
+            with unfinished.open("wb") as file:
+                picture.save(file, Path(sample.name).suffix[1:].replace("jpg", "jpeg"), **sample.options)
+            unfinished.replace(drawn / sample.name)
+        unfinished = folder / f".{sample.name}"
+        shutil.copyfile(drawn / sample.name, unfinished)
+        unfinished.replace(folder / sample.name)
 
 
-def _draw(view: tuple[float, float, float, float], title: str, size: tuple[int, int]) -> Any:
+def _draw(sample: Sample) -> Image.Image:
     try:
-        from PIL import Image, ImageDraw, ImageFont
+        from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415 every ssh connection would wait for it
     except ImportError:
-        raise LabError("the Python package pillow is missing: install it with pip install pillow") from None
-    depth = Image.effect_mandelbrot(size, view, 250)
-    colours = (depth.point(_wave(1.0, 0.0)), depth.point(_wave(1.7, 1.0)), depth.point(_wave(2.3, 2.0)))
-    picture = Image.merge("RGB", colours)
-    draw = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(size[1] // 12)
-    draw.text((size[0] // 24, size[1] // 24), title, fill="white", stroke_width=4, stroke_fill="black", font=font)
+        raise LabError("the Python package pillow is missing; install with: pip install pillow") from None
+    (x, y), (columns, rows) = sample.centre, sample.size
+    dx, dy = sample.width / 2, sample.width * rows / columns / 2
+    large = (columns * OVERSAMPLING, rows * OVERSAMPLING)
+    depth = Image.effect_mandelbrot(large, (x - dx, y - dy, x + dx, y + dy), 255)
+    coloured = Image.merge("RGB", [depth.point(_wave(*channel)) for channel in CHANNELS])
+    picture = coloured.resize(sample.size, Image.Resampling.LANCZOS)
+    ImageDraw.Draw(picture).text(
+        (columns // 24, rows // 24),
+        sample.title,
+        fill="white",
+        stroke_width=rows // 250,
+        stroke_fill="black",
+        font=ImageFont.load_default(rows / 12),
+    )
     return picture
 
 
 def _wave(frequency: float, phase: float) -> list[int]:
-    """A colour channel over the 256 depths, going up and down so that neighbouring depths stay close."""
-    from math import cos, pi
-
-    return [round(127.5 - 127.5 * cos(phase + frequency * 2 * pi * depth / 255)) for depth in range(256)]
+    """A colour channel over the 256 depths, going up and down; the set itself (the deepest) is black."""
+    return [round(127.5 - 127.5 * cos(phase + frequency * 2 * pi * depth / 255)) for depth in range(255)] + [0]

@@ -44,7 +44,13 @@ def run(*command: str | Path, stdin: str | None = None) -> str:
     """Run a command to its end; return its standard output, or raise LabError with what it said."""
     argv = [str(part) for part in command]
     done = subprocess.run(
-        argv, input=stdin, capture_output=True, text=True, check=False, env={**os.environ, "PATH": SEARCH_PATH}
+        argv,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        env={**os.environ, "PATH": SEARCH_PATH},
     )
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip())[-2000:]
