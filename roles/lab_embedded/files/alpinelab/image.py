@@ -61,6 +61,7 @@ assert cipher.decrypt(bytes(12), bytes(sealed), None) == b"hello"
 assert requests.Session().get_adapter("http://host") is not None
 """
 LOCK_TIMEOUT_S = 1800.0
+TOOLS = ("chroot", "cp", "debugfs", "ssh-keygen")
 
 
 def cache_folder() -> Path:
@@ -86,7 +87,7 @@ def ensure(say: Say) -> Path:
             raise LabError(
                 f"the embedded lab needs an x86_64 machine, this is {platform.machine()}; use own hosts instead"
             )
-        require("chroot", "cp", "debugfs", "ssh-keygen")
+        require(*TOOLS)
         with locked(cache / "build.lock", LOCK_TIMEOUT_S, "another build of the Alpine image does not end"):
             if not image.is_dir():
                 _build(image, say)
