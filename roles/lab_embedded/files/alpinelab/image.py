@@ -186,7 +186,17 @@ def _make_repository(wheels: Path, root: Path, scratch: Path) -> None:
         }
         files.append(f"/build/{package.name}-{version}.apk")
         fields = [part for key, value in info.items() if value for part in ("--info", f"{key}:{value}")]
-        command = ["apk", "mkpkg", "--sign-key", "/build/key", *fields, "--files", f"/build/{package.name}"]
+        command = [
+            "apk",
+            "mkpkg",
+            "--compression",
+            "deflate:1",
+            "--sign-key",
+            "/build/key",
+            *fields,
+            "--files",
+            f"/build/{package.name}",
+        ]
         run("chroot", scratch, *command, "--output", files[-1])
     run("chroot", scratch, "apk", "mkndx", "--quiet", "--sign-key", "/build/key", "--output", "/build/index", *files)
     target = root / REPOSITORY / "x86_64"
