@@ -1,0 +1,439 @@
+"""The sending side of a session as a state machine without I/O.
+
+The loop hands in control datagrams and the time, asks `next_send` which segments of which record leave now, `next_control`
+for sealed datagrams, and `deadline` when to come back. Records are sealed and kept by the loop until they appear in
+`released`.
+
+Every segment is at any time in exactly one place: not yet sent, in flight in exactly one send, lost (to be sent again), or
+acknowledged. State is kept per record and per send, never per packet.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from ..errors import Code, TransferError
+from .congestion import HOST_DELAY_S, Congestion
+from .geometry import Geometry, mask_of
+from .pacing import Pacer
+from .recovery import SEND_THRESHOLD, RoundTrip
+from .sealing import ControlChannel
+from .wire import (
+    FLAG_ACK_NOW,
+    SEND_NUMBER_LIMIT,
+    Accept,
+    Ack,
+    BadDatagram,
+    Control,
+    Refuse,
+    ack_untrusted,
+    refuse_payload,
+    refuse_untrusted,
+)
+
+MAX_ACK_INTERVAL_BYTES = 1_000_000
+"""An acknowledgement is asked for at least this often."""
+ACKS_PER_WINDOW = 4
+
+
+class State(enum.Enum):
+    """SENDING until the receiver has every record, WAITING for it to publish, then an end."""
+
+    SENDING = "sending"
+    WAITING = "waiting"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Send:
+    """One send: the segments of ``record`` in ``mask``."""
+
+    number: int
+    record: int
+    mask: int
+    flags: int
+    probe: bool  # sent because nothing was heard: the loop avoids optional kernel features
+
+
+class _InFlight:
+    """What must be remembered of a send until it is acknowledged or lost."""
+
+    __slots__ = ("app_limited", "count", "first_sent", "mask", "received_bytes", "received_clock", "record", "time")
+
+    def __init__(self, record: int, mask: int, count: int, time: float) -> None:
+        self.record = record
+        self.mask = mask
+        self.count = count
+        self.time = time
+        self.received_bytes = 0
+        self.received_clock = 0
+        self.first_sent = time
+        self.app_limited = False
+
+
+class _Record:
+    """Segments of a record that is not complete at the receiver."""
+
+    __slots__ = ("flying", "lost")
+
+    def __init__(self) -> None:
+        self.flying = 0
+        self.lost = 0
+
+
+@dataclasses.dataclass
+class SenderStatistics:
+    """Counters of one session."""
+
+    datagrams: int = 0
+    retransmitted_datagrams: int = 0
+    lost_datagrams: int = 0
+    probes: int = 0
+    bad_records: int = 0
+    overflows: int = 0
+    bad_datagrams: int = 0
+
+
+def _count(mask: int) -> int:
+    return bin(mask).count("1")
+
+
+class Sender:
+    """One file on its way to one receiver."""
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        accept: Accept,
+        channel: ControlChannel,
+        congestion: Congestion,
+        round_trip: RoundTrip,
+        now: float,
+        silence_s: float,
+    ) -> None:
+        self.state = State.SENDING
+        self.failure: TransferError | None = None
+        self.released: list[int] = []
+        self.statistics = SenderStatistics()
+        self.round_trip = round_trip
+        self.congestion = congestion
+        self._geometry = geometry
+        self._channel = channel
+        self._pacer = Pacer(now, congestion.rate)
+        self._silence_s = silence_s
+        self._heard_at = now
+        self._cumulative = 0
+        self._window_end = accept.window_records
+        self._stored = sorted(accept.stored)
+        self._next_record = self._skip_stored(0)
+        self._next_segment = 0
+        self._records: dict[int, _Record] = {}
+        self._lost: dict[int, None] = {}  # records with lost segments, oldest loss first
+        self._flights: dict[int, _InFlight] = {}
+        self._flying_segments = 0
+        self._number = 0
+        self._since_ack_request = 0
+        self._round_end = 0
+        self._round_start = now
+        self._received_bytes = 0
+        self._received_clock = 0
+        self._first_sent = now
+        self._source_verified = False
+        self._controls: list[bytes] = [channel.seal(Control.PING)]
+        self._backoff = 0
+        self._probe_credit = 0
+        self._asked_at = now
+        self._loss_at: float | None = None
+        self._largest = 0
+        self._listed_below = 0
+
+    # ------------------------------------------------------------------ inputs
+
+    def source_verified(self) -> None:
+        """The loop has read every record and the source is still the file that was offered."""
+        self._source_verified = True
+        self._queue(Control.FINISH)
+
+    def abort(self, error: TransferError) -> None:
+        """Give up, and tell the receiver."""
+        if self.state in (State.SENDING, State.WAITING):
+            self._queue(Control.ABORT, refuse_payload(Refuse(error.code, error.message)))
+            self._fail(error)
+
+    def receive(self, datagram: bytes, now: float) -> None:
+        """A datagram arrived from the receiver's address."""
+        try:
+            control, body = self._channel.open_untrusted(datagram)
+            if control is Control.ACK:
+                self._on_ack(ack_untrusted(body), now)
+            elif control is Control.DONE:
+                self.state = State.DONE
+                self._queue(Control.CLOSE)
+            elif control is Control.ABORT:
+                refusal = refuse_untrusted(body)
+                self._fail(TransferError(refusal.code, refusal.text))
+        except BadDatagram:
+            self.statistics.bad_datagrams += 1
+            return
+        self._heard_at = now
+        self._backoff = 0
+
+    # ----------------------------------------------------------------- outputs
+
+    def deadline(self, now: float) -> float:
+        """When to call `on_time` or `next_send` again if nothing arrives before."""
+        times = [self._probe_at(), self._heard_at + self._silence_s]
+        if self._loss_at is not None:
+            times.append(self._loss_at)
+        if self._sendable_segments():
+            times.append(now + self._pacer.delay(now))
+        return min(times)
+
+    def on_time(self, now: float) -> None:
+        """Time has passed: find losses, probe, or give up."""
+        if self.state not in (State.SENDING, State.WAITING):
+            return
+        if now - self._heard_at >= self._silence_s:
+            self._fail(
+                TransferError(Code.PEER_SILENT, f"the receiver has not answered for {self._silence_s:.0f} seconds")
+            )
+        elif self._loss_at is not None and now >= self._loss_at:
+            self._find_losses(now, 0)
+        elif now >= self._probe_at():
+            self._probe(now)
+
+    def next_control(self) -> bytes | None:
+        """A sealed datagram to send now, or None."""
+        return self._controls.pop(0) if self._controls else None
+
+    def next_send(self, now: float) -> Send | None:
+        """The next segments to send now, or None when window, pace, or lack of data forbid it."""
+        count = self._sendable_segments()
+        if not count or self._pacer.delay(now) > 0:
+            return None
+        probe = self._probe_credit > 0
+        self._probe_credit = 0
+        if self._lost:
+            record, mask = self._take_lost(count)
+            self.statistics.retransmitted_datagrams += _count(mask)
+        else:
+            record, mask = self._take_new(count)
+        return self._launch(record, mask, probe, now)
+
+    # ---------------------------------------------------------------- internals
+
+    def _queue(self, control: Control, body: bytes = b"") -> None:
+        self._controls.append(self._channel.seal(control, body))
+
+    def _fail(self, error: TransferError) -> None:
+        self.state = State.FAILED
+        self.failure = error
+
+    def _skip_stored(self, record: int) -> int:
+        while self._stored and self._stored[0][0] <= record:
+            record = max(record, self._stored.pop(0)[1] + 1)
+        return record
+
+    def _has_new(self) -> bool:
+        return self._next_record < self._geometry.records and self._next_record < self._window_end
+
+    def _sendable_segments(self) -> int:
+        """How many segments the next send may carry; small rests of the window wait until they are worth a send."""
+        if self.state is not State.SENDING or not (self._lost or self._has_new()):
+            return 0
+        size = self._geometry.datagram_bytes
+        if self._probe_credit:
+            return self._probe_credit
+        quantum, window, flying = self.congestion.quantum, self.congestion.window, self._flying_segments * size
+        room = window - flying
+        if flying and room < min(quantum, window // 4):
+            return 0
+        return max(min(quantum, room) // size, 0 if flying else 1)
+
+    def _take_lost(self, count: int) -> tuple[int, int]:
+        record = next(iter(self._lost))
+        state = self._records[record]
+        mask, rest = 0, state.lost
+        for _ in range(min(count, _count(rest))):
+            lowest = rest & -rest
+            mask |= lowest
+            rest ^= lowest
+        state.lost = rest
+        if not rest:
+            del self._lost[record]
+        return record, mask
+
+    def _take_new(self, count: int) -> tuple[int, int]:
+        record, first = self._next_record, self._next_segment
+        taken = min(count, self._geometry.segments_of(record) - first)
+        if first == 0:
+            self._records[record] = _Record()
+        if first + taken == self._geometry.segments_of(record):
+            self._next_record, self._next_segment = self._skip_stored(record + 1), 0
+        else:
+            self._next_segment = first + taken
+        return record, mask_of(taken) << first
+
+    def _launch(self, record: int, mask: int, probe: bool, now: float) -> Send:
+        count = _count(mask)
+        size = count * self._geometry.datagram_bytes
+        self._number += 1
+        if self._number >= SEND_NUMBER_LIMIT:
+            self._fail(TransferError(Code.INTERRUPTED, "the session has used up its send numbers"))
+        if not self._flights:
+            self._first_sent = now
+        flight = _InFlight(record, mask, count, now)
+        flight.received_bytes, flight.received_clock = self._received_bytes, self._received_clock
+        flight.first_sent = self._first_sent
+        self._flights[self._number] = flight
+        self._records[record].flying |= mask
+        self._flying_segments += count
+        self._pacer.set_rate(now, self.congestion.rate, self.congestion.quantum)
+        self._pacer.spend(size)
+        self.statistics.datagrams += count
+        self._asked_at = now
+        flight.app_limited = not self._lost and not self._has_new()
+        return Send(self._number, record, mask, self._flags(size, probe), probe)
+
+    def _flags(self, size: int, probe: bool) -> int:
+        self._since_ack_request += size
+        interval = min(self.congestion.window // ACKS_PER_WINDOW, MAX_ACK_INTERVAL_BYTES)
+        if self._since_ack_request < interval and not probe and self._sendable_segments():
+            return 0
+        self._since_ack_request = 0
+        return FLAG_ACK_NOW
+
+    def _on_ack(self, ack: Ack, now: float) -> None:
+        if self.state is not State.SENDING:
+            return
+        if ack.largest_send > self._number or ack.cumulative > self._geometry.records:
+            raise BadDatagram("ack: of something never sent")
+        self._window_end = max(self._window_end, ack.window_end)
+        self.statistics.bad_records, self.statistics.overflows = ack.bad_records, ack.overflows
+        newest = self._flights.get(ack.largest_send)
+        self._release(ack)
+        acked = self._settle(ack)
+        rtt = self._sample_round_trip(newest, ack, now)
+        rate, app_limited = self._sample_rate(newest, ack)
+        self._received_bytes, self._received_clock = ack.received_bytes, ack.clock_us
+        new_round = ack.largest_send > self._round_end and now - self._round_start >= HOST_DELAY_S
+        if new_round:
+            self._round_end, self._round_start = self._number, now
+        self._listed_below = ack.listed_below
+        self._find_losses(now, ack.largest_send)
+        size = self._geometry.datagram_bytes
+        self.congestion.on_ack(now, acked * size, self._flying_segments * size, rate, app_limited, rtt, new_round)
+        if self._cumulative == self._geometry.records:
+            self.state = State.WAITING
+
+    def _release(self, ack: Ack) -> None:
+        """Forget records that are complete at the receiver."""
+        self._cumulative = max(self._cumulative, ack.cumulative)
+        complete, base = ack.complete, ack.cumulative
+        for record in [r for r in self._records if r < base or complete >> (r - base) & 1]:
+            if record == self._next_record:
+                raise BadDatagram("ack: record complete before it was sent")
+            del self._records[record]
+            self._lost.pop(record, None)
+            self.released.append(record)
+
+    def _settle(self, ack: Ack) -> int:
+        """Take acknowledged segments out of flight; returns how many."""
+        missing = dict(ack.partial)
+        acked = 0
+        for number, flight in list(self._flights.items()):
+            state = self._records.get(flight.record)
+            if state is None:
+                acked += flight.count
+                del self._flights[number]
+                continue
+            if number > ack.largest_send or flight.record not in missing:
+                continue
+            arrived = flight.mask & ~missing[flight.record]
+            if arrived:
+                count = _count(arrived)
+                acked += count
+                state.flying &= ~arrived
+                flight.mask &= ~arrived
+                flight.count -= count
+                if not flight.mask:
+                    del self._flights[number]
+        self._flying_segments -= acked
+        self._reclaim(ack)
+        return acked
+
+    def _reclaim(self, ack: Ack) -> None:
+        """Segments that had arrived but whose record then failed to authenticate must be sent again."""
+        for record, missing in ack.partial:
+            state = self._records.get(record)
+            if state is None or record == self._next_record:
+                continue
+            orphans = missing & self._geometry.mask(record) & ~state.flying & ~state.lost
+            if orphans:
+                state.lost |= orphans
+                self._lost[record] = None
+
+    def _sample_round_trip(self, newest: _InFlight | None, ack: Ack, now: float) -> float:
+        if newest is None:
+            return 0.0
+        sample = now - newest.time - ack.delay_us / 1e6
+        if sample <= 0:
+            return 0.0
+        self.round_trip.update(sample)
+        return sample
+
+    def _sample_rate(self, newest: _InFlight | None, ack: Ack) -> tuple[float, bool]:
+        """Delivery rate between the state when the newest acknowledged send left and now, on the slower of both clocks."""
+        if newest is None:
+            return 0.0, True
+        self._first_sent = newest.time
+        delivered = ack.received_bytes - newest.received_bytes
+        elapsed = max((ack.clock_us - newest.received_clock) / 1e6, newest.time - newest.first_sent)
+        if newest.received_clock == 0 or elapsed <= 0:
+            elapsed = self.round_trip.latest
+        return delivered / elapsed, newest.app_limited
+
+    def _find_losses(self, now: float, largest: int) -> None:
+        """Sends that were overtaken by three later ones, or by any one long ago, are lost (RFC 9002 section 6.1)."""
+        self._largest = largest = max(largest, self._largest)
+        horizon = now - self.round_trip.loss_delay()
+        self._loss_at = None
+        for number, flight in list(self._flights.items()):
+            if number >= largest:
+                break
+            if flight.record >= self._listed_below:
+                continue  # the last acknowledgement had no room to speak of it
+            if largest - number >= SEND_THRESHOLD or flight.time <= horizon:
+                self._lose(number, flight)
+            elif self._loss_at is None:
+                self._loss_at = flight.time + self.round_trip.loss_delay()
+
+    def _lose(self, number: int, flight: _InFlight) -> None:
+        del self._flights[number]
+        self._flying_segments -= flight.count
+        self.statistics.lost_datagrams += flight.count
+        state = self._records[flight.record]
+        state.flying &= ~flight.mask
+        state.lost |= flight.mask
+        self._lost[flight.record] = None
+
+    def _probe_at(self) -> float:
+        return self._asked_at + self.round_trip.probe_timeout(self._backoff)
+
+    def _probe(self, now: float) -> None:
+        """Nothing was heard for a probe timeout: send the oldest segments again, or ask (RFC 9002 section 6.2)."""
+        self._backoff += 1
+        self._asked_at = now
+        self.statistics.probes += 1
+        self.congestion.on_probe_timeout(self._backoff)
+        if self._flights:
+            number = next(iter(self._flights))
+            self._lose(number, self._flights[number])
+        if self._lost:
+            self._probe_credit = 2
+        else:
+            self._queue(Control.PING)
+        if self._source_verified:
+            self._queue(Control.FINISH)

@@ -1,0 +1,60 @@
+"""What happens, told in one of two ways: one JSON object a line for programs, or short lines for a person at a terminal."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import time
+from typing import Any, TextIO
+
+
+class EventLog:
+    """Writes events as JSON lines. Each line is one write, so that processes may share a file opened for appending."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Log ``event`` with its fields; times are Unix seconds, sizes bytes."""
+        line = json.dumps({"time": round(time.time(), 6), "event": event, **fields}, default=str)
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+    def progress(self, name: str, done: int, total: int) -> None:
+        """Programs read results, not progress."""
+
+
+class Terminal(EventLog):
+    """Writes events for a person, with a progress line that is overwritten in place."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._line_open = False
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Show ``event`` as one line."""
+        if self._line_open:
+            self._stream.write("\n")
+            self._line_open = False
+        shown = " ".join(f"{name}={value}" for name, value in fields.items() if value not in (None, ""))
+        self._stream.write(f"{event}: {shown}\n")
+        self._stream.flush()
+
+    def progress(self, name: str, done: int, total: int) -> None:
+        """Show how far ``name`` is."""
+        share = 100 * done // total if total else 100
+        self._stream.write(f"\r{name}: {share:3d} % of {total / 1e6:.1f} MB ")
+        self._stream.flush()
+        self._line_open = True
+
+
+@functools.lru_cache(maxsize=1)
+def standard_log() -> EventLog:
+    """The log on standard output: for a person when it is a terminal, else JSON lines."""
+    return Terminal(sys.stdout) if sys.stdout.isatty() else EventLog(sys.stdout)
+
+
+def show_progress(name: str, done: int, total: int) -> None:
+    """Show progress on the standard log; a function, so that other processes can be told to call it."""
+    standard_log().progress(name, done, total)

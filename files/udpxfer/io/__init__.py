@@ -1,0 +1,1 @@
+"""The shells around the core: sockets, files and the loops that join them. Linux only, nothing clever."""

@@ -1,0 +1,135 @@
+"""The five client modes: five ways to overlap the same blocking sends.
+
+Every mode takes the same jobs and gives the same results in the same order. A job's error never hides another job's
+result. Adding a mode means one function and one entry in `_EXECUTORS`.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .errors import Code, TransferError
+from .io.client import INTERRUPTED, Job, Progress, Result, send_file
+
+Send = Callable[[Job], Result]
+Executor = Callable[[list[Job], Send], list[Result]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sending:
+    """One blocking send with everything but its job bound; a class, so that it can travel to another process."""
+
+    key: bytes
+    progress: Progress
+
+    def __call__(self, job: Job) -> Result:
+        """Send one file; never raises an Exception."""
+        try:
+            return send_file(job, self.key, self.progress)
+        except Exception as error:
+            return failed(job, TransferError(Code.INTERNAL, repr(error)))
+
+
+def failed(job: Job, error: TransferError) -> Result:
+    """The result of a job that could not even run."""
+    now = time.time()
+    return Result(file=job.path, receiver=job.receiver, start=now, end=now, error=error.as_dict())
+
+
+def _single_thread(jobs: list[Job], send: Send) -> list[Result]:
+    """One after the other in the calling thread."""
+    return [send(job) for job in jobs]
+
+
+def _multi_thread(jobs: list[Job], send: Send) -> list[Result]:
+    """One thread for each job, then join."""
+    results: dict[int, Result] = {}
+
+    def run(index: int) -> None:
+        results[index] = send(jobs[index])
+
+    threads = [threading.Thread(target=run, args=(index,), daemon=True) for index in range(len(jobs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [results[index] for index in range(len(jobs))]
+
+
+def _multi_process(jobs: list[Job], send: Send) -> list[Result]:
+    """One process for each job, then join."""
+    context = multiprocessing.get_context("fork")
+    processes = []
+    for job in jobs:
+        receiving, sending = context.Pipe(duplex=False)
+        process = context.Process(target=_send_and_tell, args=(send, job, sending), daemon=True)
+        process.start()
+        sending.close()
+        processes.append((job, process, receiving))
+    results = []
+    for job, process, receiving in processes:
+        try:
+            results.append(receiving.recv())
+        except EOFError:
+            process.join()
+            results.append(failed(job, TransferError(Code.INTERNAL, f"its process ended with {process.exitcode}")))
+        process.join()
+    return results
+
+
+def _send_and_tell(send: Send, job: Job, connection: Any) -> None:
+    connection.send(send(job))
+
+
+def _multi_thread_async(jobs: list[Job], send: Send) -> list[Result]:
+    """A pool of threads; results are gathered as they complete."""
+    results: dict[int, Result] = {}
+    with concurrent.futures.ThreadPoolExecutor(len(jobs)) as pool:
+        futures = {pool.submit(send, job): index for index, job in enumerate(jobs)}
+        for future in concurrent.futures.as_completed(futures):
+            results[futures[future]] = future.result()
+    return [results[index] for index in range(len(jobs))]
+
+
+def _multi_process_async(jobs: list[Job], send: Send) -> list[Result]:
+    """A pool of processes; results are gathered with ``get``."""
+    pool = multiprocessing.get_context("fork").Pool(len(jobs))
+    try:
+        pending = [pool.apply_async(send, (job,)) for job in jobs]
+        return [result.get() for result in pending]
+    finally:
+        pool.close()
+        pool.join()
+
+
+_EXECUTORS: dict[str, Executor] = {
+    "single_thread": _single_thread,
+    "multi_thread": _multi_thread,
+    "multi_process": _multi_process,
+    "multi_thread_async": _multi_thread_async,
+    "multi_process_async": _multi_process_async,
+}
+
+MODES = tuple(_EXECUTORS)
+"""Names of the modes in the order in which they are run and shown."""
+
+
+def interrupt() -> None:
+    """Let all sends of this process and of its children end soon, each with its own result; for signal handlers."""
+    INTERRUPTED.set()
+    for child in multiprocessing.active_children():
+        if child.pid is not None:
+            os.kill(child.pid, signal.SIGTERM)
+
+
+def run(mode: str, jobs: list[Job], send: Send) -> list[Result]:
+    """Run ``jobs`` in ``mode``; results in the order of the jobs."""
+    return _EXECUTORS[mode](jobs, send)
