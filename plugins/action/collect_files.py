@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tarfile
 import tempfile
@@ -29,11 +30,16 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def unpack(archive_path: Path, dest: Path, allowed: list[str]) -> None:
+def unpack(archive_path: Path, dest: Path, allowed: list[str], packed_sha256: str) -> None:
     """Unpack below dest in the place of what a former collection left there.
 
-    Raises ValueError for names that were not asked for; nothing was changed then.
+    Raises ValueError for an archive that is not the one packed or has names that were not asked for; nothing was
+    changed then.
     """
+    content = archive_path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != packed_sha256:
+        message = f"only {len(content)} bytes came over SSH, or others than were packed. Run again with --tags collect."
+        raise ValueError(message)
     with tarfile.open(archive_path) as archive:
         check_names(archive, allowed)
         for name in allowed:
@@ -73,7 +79,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                 with tempfile.TemporaryDirectory() as local:
                     archive = Path(local) / "collected.tar"
                     self._connection.fetch_file(remote, str(archive))
-                    unpack(archive, dest, allowed)
+                    unpack(archive, dest, allowed, packed["sha256"])
         except (ValueError, tarfile.TarError) as error:
             raise AnsibleActionFail(str(error)) from error
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from collections import Counter
@@ -114,6 +115,11 @@ def chosen_by_tags(names: list[str], run_tags: list[str], skip_tags: list[str]) 
     return [name for name in names if (name in run_tags or "all" in run_tags) and name not in skip_tags]
 
 
+def file_base64(path: str) -> str:
+    """A file of the controller in base64. Raises FileNotFoundError, which names it."""
+    return base64.b64encode(Path(path).read_bytes()).decode()
+
+
 def files_digest(paths: list[str]) -> str:
     """One SHA-256 over several files of the controller; one that is not there (check mode) counts as empty."""
     digest = hashlib.sha256()
@@ -129,6 +135,7 @@ class FilterModule:
         """Filter names and their functions."""
         return {
             "chosen_by_tags": chosen_by_tags,
+            "file_base64": file_base64,
             "files_digest": files_digest,
             "host_list": host_list,
             "host_problems": host_problems,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -72,6 +73,15 @@ def pack(archive: tarfile.TarFile, items: list[dict[str, str]]) -> list[str]:
     return missing
 
 
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def main() -> None:
     """Entry point for Ansible."""
     item = {"path": {"type": "path", "required": True}, "into": {"type": "str", "required": True}}
@@ -93,7 +103,7 @@ def main() -> None:
     # The folder belongs to the user of the connection, who is to fetch the archive and need not be root.
     folder = dest.parent.stat()
     os.chown(dest, folder.st_uid, folder.st_gid)
-    module.exit_json(changed=False, missing=missing)
+    module.exit_json(changed=False, missing=missing, bytes=dest.stat().st_size, sha256=sha256(dest))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ STARTUP_GAIN = 2.885
 """2 / ln 2: the smallest gain that doubles the delivery rate each round."""
 CYCLE_GAINS = (1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 WINDOW_GAIN = 2.0
+HOST_DELAY_S = 0.002
+"""Hosts are no clocks: an acknowledgement may be this late because of them. Pacing keeps the network's queue short."""
 BANDWIDTH_ROUNDS = 10
 MIN_RTT_WINDOW_S = 10.0
 PROBE_RTT_S = 0.2
@@ -66,7 +68,6 @@ class Congestion:
         self._probe_rtt_until = 0.0
         initial = INITIAL_WINDOW_SEGMENTS * min(datagram_bytes, 1472)
         self._window = float(max(min(initial, self._buffer_share // 2), 2 * datagram_bytes))
-        self._initial_rate = STARTUP_GAIN * self._window / max(rtt_s, 0.0005)
 
     @property
     def bandwidth(self) -> float:
@@ -81,7 +82,10 @@ class Congestion:
     @property
     def rate(self) -> float:
         """Sending rate in bytes per second."""
-        rate = self._gain() * self.bandwidth if self._bandwidths else self._initial_rate
+        rate = self._gain() * self.bandwidth
+        if self._phase is Phase.STARTUP:
+            # Samples lag behind the window while it doubles; like Linux' TCP, spread it over half a round trip.
+            rate = max(rate, 2 * self._window / max(self._min_rtt, 0.0005))
         if self._max_rate is not None:
             rate = min(rate, self._max_rate)
         return max(rate, self._datagram_bytes / 2.0)
@@ -113,7 +117,7 @@ class Congestion:
         """An acknowledgement arrived.
 
         ``rate`` is the delivery rate it shows (bytes/s, 0 when unknown), ``app_limited`` that the sender had nothing more
-        to send then, ``new_round`` that a send of after the last round's end was acknowledged.
+        to send then, ``new_round`` that a round trip of at least HOST_DELAY_S is over.
         """
         self._rounds += new_round
         self._update_bandwidth(rate, app_limited)
@@ -121,7 +125,7 @@ class Congestion:
         if new_round and self._phase is Phase.STARTUP and not app_limited:
             self._check_full()
         self._step(now, in_flight)
-        target = WINDOW_GAIN * self.bandwidth * self._min_rtt + 3 * self.quantum
+        target = WINDOW_GAIN * self.bandwidth * (self._min_rtt + HOST_DELAY_S) + 3 * self.quantum
         if self._phase is Phase.STARTUP:
             self._window += acked_bytes
         else:
@@ -177,9 +181,9 @@ class Congestion:
             self._phase = Phase.DRAIN
 
     def _step(self, now: float, in_flight: int) -> None:
-        if self._phase is Phase.DRAIN and in_flight <= self.bandwidth * self._min_rtt + 2 * self.quantum:
+        if self._phase is Phase.DRAIN and in_flight <= self.bandwidth * (self._min_rtt + HOST_DELAY_S):
             self._start_cycle(now)
-        elif self._phase is Phase.PROBE_BANDWIDTH and now - self._cycle_start > self._min_rtt:
+        elif self._phase is Phase.PROBE_BANDWIDTH and now - self._cycle_start > self._min_rtt + HOST_DELAY_S:
             self._cycle = (self._cycle + 1) % len(CYCLE_GAINS)
             self._cycle_start = now
 

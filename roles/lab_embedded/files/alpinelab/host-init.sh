@@ -1,3 +1,4 @@
+#!/bin/sh
 # Makes the current namespaces an Alpine host and becomes its init. Run by the holder in new net, mount, pid, uts and ipc
 # namespaces: sh host-init.sh NAME ROOT. ROOT is the host's mounted overlay. One line on standard input says: port is there.
 set -eu

@@ -30,6 +30,7 @@ CLONE_NEWNET = 0x40000000
 LOCK_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 10.0
 LOG_TAIL_CHARS = 2000
+TOOLS = ("ip", "mount", "pivot_root", "ssh", "ssh-keygen", "unshare")
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def connect(lab: Lab, host: str, port: int) -> None:
 
 
 def _start(lab: Lab, description: config.Description, say: Say) -> None:
-    require("ip", "mount", "pivot_root", "ssh", "ssh-keygen", "unshare")
+    require(*TOOLS)
     _stop(lab)  # what a killed run left behind
     root = image.ensure(say)
     for name in ("host_keys", "logs", "mnt", "www"):

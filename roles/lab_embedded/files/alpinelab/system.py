@@ -40,8 +40,11 @@ def require(*tools: str) -> None:
         raise LabError(f"missing on this machine: {', '.join(missing)}; install with: apt-get install {packages}")
 
 
-def run(*command: str | Path, stdin: str | None = None) -> str:
-    """Run a command to its end; return its standard output, or raise LabError with what it said."""
+def run(*command: str | Path, stdin: str | None = None, called: str | None = None) -> str:
+    """Run a command to its end; return its standard output, or raise LabError with what it said.
+
+    `called` is its name in that error, where the whole command line would hide the reason.
+    """
     argv = [str(part) for part in command]
     done = subprocess.run(
         argv,
@@ -54,7 +57,7 @@ def run(*command: str | Path, stdin: str | None = None) -> str:
     )
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip())[-2000:]
-        raise LabError(f"'{' '.join(argv)}' ended with status {done.returncode}: {said}")
+        raise LabError(f"'{called or ' '.join(argv)}' ended with status {done.returncode}: {said}")
     return done.stdout
 
 

@@ -1,4 +1,4 @@
-"""Ansible module: compare what was sent with what arrived and write the run's one result, run.json.
+"""Ansible action on the controller: compare what was sent with what arrived and write the run's one result, run.json.
 
 A pure function of the run's folder: plan.json (what was to be done) and what came back from the hosts. So it can be
 repeated at any time, without hosts.
@@ -12,16 +12,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-DOCUMENTATION = r"""
-module: compare_run
-short_description: Compare what was sent with what arrived
-description:
-  - Writes C(run.json) with the verdict. Does not fail on a bad one, so that the report can be made first.
-options:
-  run: {description: Folder of the run., type: path, required: true}
-"""
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
 
 SCHEMA = 1
 # What the engine reports per transfer and run.json carries under its own name; all else goes below `engine`.
@@ -217,17 +209,21 @@ def write_whole(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def main() -> None:
-    """Entry point for Ansible."""
-    module = AnsibleModule(argument_spec={"run": {"type": "path", "required": True}})
-    folder = Path(module.params["run"])
-    try:
-        result = compare(folder)
-    except RunError as error:
-        module.fail_json(msg=str(error))
-    write_whole(folder / "run.json", json.dumps(result, indent=2) + "\n")
-    module.exit_json(changed=False, **result["verdict"])
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
+    """Options: run (folder of the run). Does not fail on a bad verdict, so that the report can be made first."""
 
+    _requires_connection = False
+    _supports_check_mode = False
 
-if __name__ == "__main__":
-    main()
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Write run.json; returns its verdict."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, given = self.validate_argument_spec({"run": {"type": "path", "required": True}})
+        folder = Path(given["run"])
+        try:
+            compared = compare(folder)
+        except RunError as error:
+            raise AnsibleActionFail(str(error)) from error
+        write_whole(folder / "run.json", json.dumps(compared, indent=2) + "\n")
+        result.update(changed=False, **compared["verdict"])
+        return result

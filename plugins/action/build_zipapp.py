@@ -1,4 +1,7 @@
-"""Ansible module: make one runnable file of a Python package, the same bytes for the same sources."""
+"""Ansible action on the controller: make one runnable file of a Python package, the same bytes for the same sources.
+
+Its bytes depend on nothing but the sources, so a second build changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,10 @@ import os
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-DOCUMENTATION = r"""
-module: build_zipapp
-short_description: Make one runnable file of a Python package
-description:
-  - Writes a zipapp whose bytes depend on nothing but the sources, so a second build changes nothing.
-options:
-  source: {description: Folder of the package; its C(__main__.py) has a function C(main)., type: path, required: true}
-  dest: {description: File to write; its folder is made when missing., type: path, required: true}
-"""
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
 
 SHEBANG = b"#!/usr/bin/env python3\n"
 # The oldest time a zip can hold: real file times would make every checkout build other bytes.
@@ -55,21 +50,22 @@ def replace_file(dest: Path, content: bytes) -> None:
         raise
 
 
-def main() -> None:
-    """Entry point for Ansible."""
-    module = AnsibleModule(
-        argument_spec={"source": {"type": "path", "required": True}, "dest": {"type": "path", "required": True}},
-        supports_check_mode=True,
-    )
-    source, dest = Path(module.params["source"]), Path(module.params["dest"])
-    if not (source / "__main__.py").is_file():
-        module.fail_json(msg=f"{source} is no runnable Python package: it has no __main__.py.")
-    content = zipapp_bytes(source)
-    changed = not dest.is_file() or dest.read_bytes() != content
-    if changed and not module.check_mode:
-        replace_file(dest, content)
-    module.exit_json(changed=changed, dest=str(dest))
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
+    """Options: source (folder of a package whose __main__.py has a function main), dest (file to write)."""
 
+    _requires_connection = False
 
-if __name__ == "__main__":
-    main()
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Write the zipapp unless it is there already."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        options = {name: {"type": "path", "required": True} for name in ("source", "dest")}
+        _, given = self.validate_argument_spec(options)
+        source, dest = Path(given["source"]), Path(given["dest"])
+        if not (source / "__main__.py").is_file():
+            message = f"{source} is no runnable Python package: it has no __main__.py."
+            raise AnsibleActionFail(message)
+        content = zipapp_bytes(source)
+        result["changed"] = not dest.is_file() or dest.read_bytes() != content
+        if result["changed"]:
+            replace_file(dest, content)
+        return result

@@ -1,4 +1,7 @@
-"""Ansible module: open a run on the controller."""
+"""Ansible action on the controller: open a run.
+
+Makes a folder of its own below the results, writes into it what is to be done and points `latest` to it.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-DOCUMENTATION = r"""
-module: open_run
-short_description: Open a run on the controller
-description:
-  - Makes a folder of its own below the results, writes into it what is to be done (C(plan.json)) and points C(latest) to it.
-options:
-  results: {description: Folder of all results; made when missing., type: path, required: true}
-  plan: {description: What is to be done; goes into C(plan.json)., type: dict, required: true}
-"""
+from ansible import __version__ as ansible_version
+from ansible.plugins.action import ActionBase
 
 PLAN_SCHEMA = 1
 
@@ -56,16 +50,19 @@ def open_run(results: Path, plan: dict[str, Any], now: float) -> str:
     return folder.name
 
 
-def main() -> None:
-    """Entry point for Ansible."""
-    module = AnsibleModule(
-        argument_spec={"results": {"type": "path", "required": True}, "plan": {"type": "dict", "required": True}},
-    )
-    versions = {"ansible": module.ansible_version, "python": platform.python_version()}
-    plan = {**module.params["plan"], "versions": versions}
-    run_id = open_run(Path(module.params["results"]), plan, time.time())
-    module.exit_json(changed=True, run_id=run_id)
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
+    """Options: results (folder of all results), plan (what is to be done; goes into plan.json)."""
 
+    _requires_connection = False
+    _supports_check_mode = False
 
-if __name__ == "__main__":
-    main()
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Open the run; returns its run_id."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, given = self.validate_argument_spec(
+            {"results": {"type": "path", "required": True}, "plan": {"type": "dict", "required": True}}
+        )
+        versions = {"ansible": ansible_version, "python": platform.python_version()}
+        plan = {**given["plan"], "versions": versions}
+        result.update(changed=True, run_id=open_run(Path(given["results"]), plan, time.time()))
+        return result

@@ -1,4 +1,4 @@
-"""Ansible module: render run.json as a table for the terminal."""
+"""Ansible action on the controller: render run.json as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -8,16 +8,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-DOCUMENTATION = r"""
-module: render_run
-short_description: Render run.json as a table for the terminal
-description:
-  - Returns the text as RV(report_text); the callback C(run_report) prints it at the end of the run.
-options:
-  run: {description: Folder of the run., type: path, required: true}
-"""
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
 
 Json = dict[str, Any]
 
@@ -85,16 +77,20 @@ def render(run: Json, folder: Path) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Entry point for Ansible."""
-    module = AnsibleModule(argument_spec={"run": {"type": "path", "required": True}}, supports_check_mode=True)
-    folder = Path(module.params["run"])
-    try:
-        run = json.loads((folder / "run.json").read_text())
-    except FileNotFoundError:
-        module.fail_json(msg=f"{folder} holds no run.json. Run with --tags compare, or run_all.yml for a new run.")
-    module.exit_json(changed=False, report_text=render(run, folder), **run["verdict"])
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
+    """Options: run (folder of the run)."""
 
+    _requires_connection = False
 
-if __name__ == "__main__":
-    main()
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the text as report_text; the callback run_report prints it at the end of the run."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, given = self.validate_argument_spec({"run": {"type": "path", "required": True}})
+        folder = Path(given["run"])
+        try:
+            run = json.loads((folder / "run.json").read_text())
+        except FileNotFoundError as error:
+            message = f"{folder} holds no run.json. Run with --tags compare, or run_all.yml for a new run."
+            raise AnsibleActionFail(message) from error
+        result.update(changed=False, report_text=render(run, folder))
+        return result

@@ -1,0 +1,295 @@
+"""Files arrive, in every mode, over real sockets; and every failure is told with its code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from udpxfer.modes import MODES
+
+from .conftest import Outcome, ReceiverProcess, command, environment
+
+MakeFile = Callable[[str, int], Path]
+Send = Callable[..., Outcome]
+StartReceiver = Callable[..., ReceiverProcess]
+INTERRUPT_DEADLINE_S = 30.0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_two_files_to_two_receivers(mode: str, start_receiver: StartReceiver, send: Send, make_file: MakeFile) -> None:
+    first, second = start_receiver(), start_receiver()
+    small, large = make_file("small", 300_000), make_file("large", 3_000_000)
+    outcome = send(
+        f"{small}={first.address}",
+        f"{large}={second.address}",
+        mode=mode,
+        options=("--label", f"run/{mode}", "--sha256"),
+    )
+    assert outcome.status == 0, outcome.errors
+    assert outcome.result["ok"] is True
+    assert outcome.result["mode"] == mode
+    for source, receiver, told in zip((small, large), (first, second), outcome.transfers):
+        stored = receiver.into / "run" / mode / source.name
+        assert stored.read_bytes() == source.read_bytes()
+        assert receiver.stop() == 0
+        assert [path for path in receiver.into.rglob("*") if path.is_file()] == [stored]
+        assert told["file"] == source.name
+        assert told["verified"] is True
+        assert told["bytes"] == source.stat().st_size
+        assert told["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+        assert told["start"] < told["end"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_failure_hides_no_other_result(
+    mode: str, receiver: ReceiverProcess, send: Send, make_file: MakeFile
+) -> None:
+    good = make_file("good", 100_000)
+    outcome = send(f"/nowhere/bad={receiver.address}", f"{good}={receiver.address}", mode=mode)
+    assert outcome.status == 1
+    assert outcome.result["ok"] is False
+    assert outcome.transfers[0]["error"]["code"] == "source_missing"
+    assert outcome.transfers[1]["error"] is None
+    assert (receiver.into / "good").read_bytes() == good.read_bytes()
+
+
+@pytest.mark.parametrize("size", [0, 1, 61_440, 61_441])
+@pytest.mark.parametrize("bind", ["127.0.0.1:0", "[::1]:0"])
+def test_sizes_and_address_families(
+    size: int, bind: str, start_receiver: StartReceiver, send: Send, make_file: MakeFile
+) -> None:
+    receiver = start_receiver(bind=bind)
+    source = make_file("a file=with: odd \N{SNOWMAN} name", size)
+    outcome = send(f"{source}={receiver.address}")
+    assert outcome.status == 0, outcome.errors
+    assert (receiver.into / source.name).read_bytes() == source.read_bytes()
+
+
+def test_a_rate_limit_is_kept(receiver: ReceiverProcess, send: Send, make_file: MakeFile) -> None:
+    source = make_file("file", 1_000_000)
+    outcome = send(f"{source}={receiver.address}", options=("--max-rate", "16mbit"))
+    assert outcome.status == 0, outcome.errors
+    assert outcome.transfers[0]["goodput_bytes_per_s"] <= 2_000_000 * 1.1
+
+
+def test_an_existing_file_is_refused_and_kept(receiver: ReceiverProcess, send: Send, make_file: MakeFile) -> None:
+    source = make_file("file", 1000)
+    receiver.into.joinpath("file").write_bytes(b"precious")
+    outcome = send(f"{source}={receiver.address}")
+    assert outcome.status == 1
+    assert outcome.transfers[0]["error"]["code"] == "file_exists"
+    assert receiver.into.joinpath("file").read_bytes() == b"precious"
+
+
+def test_limits_are_refused(start_receiver: StartReceiver, send: Send, make_file: MakeFile) -> None:
+    receiver = start_receiver("--max-file-bytes", "1k")
+    outcome = send(f"{make_file('file', 1001)}={receiver.address}")
+    assert outcome.status == 1
+    assert outcome.transfers[0]["error"]["code"] == "file_too_large"
+    assert list(receiver.into.iterdir()) == []
+
+
+def test_another_key_and_nobody_there_end_at_the_deadline(
+    tmp_path: Path, receiver: ReceiverProcess, make_file: MakeFile
+) -> None:
+    other, result = tmp_path / "other", tmp_path / "result"
+    subprocess.run(command("keygen", other), env=environment(), check=True)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
+        unused.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{unused.getsockname()[1]}"
+    source = make_file("file", 1000)
+    options = ("--mode", "multi_thread", "--key-file", other, "--json", result)
+    ended = subprocess.run(
+        command("send", *options, f"{source}={receiver.address}", f"{source}={nobody}"),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert [told["error"]["code"] for told in json.loads(result.read_text())["transfers"]] == ["no_answer"] * 2
+    assert receiver.events("accepted") == receiver.events("refused") == []
+
+
+def test_strangers_get_no_answer(receiver: ReceiverProcess) -> None:
+    host, _, port = receiver.address.rpartition(":")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.connect((host, int(port)))
+        for kind in (0x00, 0x01, 0x02, 0x10, 0x20, 0xFF):
+            for size in (0, 1, 15, 16, 17, 33, 1200, 1472):
+                stranger.send((bytes([kind, 1, 0, 0]) + os.urandom(size))[:size])
+        stranger.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            stranger.recv(2048)
+    assert receiver.stop() == 0
+    assert receiver.events("stopped")[0]["dropped_datagrams"] >= 40
+
+
+def test_a_stopped_receiver_resumes(receiver: ReceiverProcess, send: Send, make_file: MakeFile, tmp_path: Path) -> None:
+    source = make_file("file", 20_000_000)
+    result = tmp_path / "first.json"
+    options = ("--mode", "single_thread", "--key-file", tmp_path / "key", "--json", result, "--max-rate", "10m")
+    sending = subprocess.Popen(
+        command("send", *options, f"{source}={receiver.address}"), env=environment(), stdout=subprocess.DEVNULL
+    )
+    wait_for_bytes(receiver.into, 5_000_000)
+    assert receiver.stop() == 0
+    assert sending.wait(INTERRUPT_DEADLINE_S) == 1
+    assert json.loads(result.read_text())["transfers"][0]["error"]["code"] == "interrupted"
+    assert not receiver.into.joinpath("file").exists()
+    receiver.start()
+    outcome = send(f"{source}={receiver.address}")
+    assert outcome.status == 0, outcome.errors
+    assert outcome.transfers[0]["resumed_bytes"] > 0
+    assert receiver.into.joinpath("file").read_bytes() == source.read_bytes()
+    assert receiver.stop() == 0
+    assert [path.name for path in receiver.into.iterdir()] == ["file"]
+
+
+def test_a_killed_receiver_that_comes_back_gets_the_rest(
+    receiver: ReceiverProcess, make_file: MakeFile, tmp_path: Path
+) -> None:
+    """The same `send` goes on: it offers the file again when it hears nothing."""
+    source = make_file("file", 10_000_000)
+    result = tmp_path / "result.json"
+    options = ("--mode", "single_thread", "--key-file", tmp_path / "key", "--json", result, "--max-rate", "8m")
+    sending = subprocess.Popen(
+        command("send", *options, f"{source}={receiver.address}"), env=environment(), stdout=subprocess.DEVNULL
+    )
+    wait_for_bytes(receiver.into, 3_000_000)
+    receiver.stop(signal.SIGKILL)
+    assert not receiver.into.joinpath("file").exists()
+    receiver.start()
+    assert sending.wait(INTERRUPT_DEADLINE_S) == 0
+    told = json.loads(result.read_text())["transfers"][0]
+    assert told["verified"] is True
+    assert told["sessions"] == 2
+    assert receiver.into.joinpath("file").read_bytes() == source.read_bytes()
+
+
+def test_a_killed_sender_that_is_started_again_sends_only_the_rest(
+    receiver: ReceiverProcess, send: Send, make_file: MakeFile, tmp_path: Path
+) -> None:
+    source = make_file("file", 10_000_000)
+    options = ("--mode", "single_thread", "--key-file", tmp_path / "key", "--max-rate", "8m")
+    sending = subprocess.Popen(
+        command("send", *options, f"{source}={receiver.address}"), env=environment(), stdout=subprocess.DEVNULL
+    )
+    wait_for_bytes(receiver.into, 5_000_000)
+    sending.kill()
+    sending.wait()
+    outcome = send(f"{source}={receiver.address}")
+    assert outcome.status == 0, outcome.errors
+    assert outcome.transfers[0]["resumed_bytes"] >= 4_000_000
+    assert receiver.into.joinpath("file").read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_interrupted_sender_ends_soon_and_publishes_nothing(
+    mode: str, receiver: ReceiverProcess, make_file: MakeFile, tmp_path: Path
+) -> None:
+    source = make_file("file", 20_000_000)
+    result = tmp_path / "result.json"
+    options = ("--mode", mode, "--key-file", tmp_path / "key", "--json", result, "--max-rate", "1m")
+    sending = subprocess.Popen(
+        command("send", *options, f"{source}={receiver.address}"),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    wait_for_bytes(receiver.into, 100_000)
+    sending.send_signal(signal.SIGTERM)
+    _, errors = sending.communicate(timeout=INTERRUPT_DEADLINE_S)
+    assert sending.returncode == 130
+    assert b"Traceback" not in errors
+    assert json.loads(result.read_text())["transfers"][0]["error"]["code"] == "interrupted"
+    assert not receiver.into.joinpath("file").exists()
+
+
+def test_a_source_that_changes_is_not_published(receiver: ReceiverProcess, make_file: MakeFile, tmp_path: Path) -> None:
+    source = make_file("file", 3_000_000)
+    result = tmp_path / "result.json"
+    options = ("--mode", "single_thread", "--key-file", tmp_path / "key", "--json", result, "--max-rate", "3m")
+    sending = subprocess.Popen(
+        command("send", *options, f"{source}={receiver.address}"), env=environment(), stdout=subprocess.DEVNULL
+    )
+    wait_for_bytes(receiver.into, 500_000)
+    with source.open("r+b") as file:
+        file.seek(2_900_000)
+        file.write(b"changed")
+    assert sending.wait(INTERRUPT_DEADLINE_S) == 1
+    assert json.loads(result.read_text())["transfers"][0]["error"]["code"] == "source_changed"
+    deadline = time.monotonic() + INTERRUPT_DEADLINE_S
+    while list(receiver.into.iterdir()):
+        assert time.monotonic() < deadline, "the partial file of a changed source stays"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "code"),
+    [
+        (["send"], 2, None),
+        (["send", "--mode", "no_mode", "--key-file", "k", "a=b:1"], 2, None),
+        (["send", "--mode", "single_thread", "--key-file", "k", "no-assignment"], 2, None),
+        (["send", "--mode", "single_thread", "--key-file", "missing", "a=b:1"], 1, "key_missing"),
+        (["receive", "--bind", "nonsense", "--into", "d", "--key-file", "missing"], 1, "key_missing"),
+    ],
+)
+def test_bad_usage(tmp_path: Path, arguments: list[str], status: int, code: str | None) -> None:
+    ended = subprocess.run(
+        command(*arguments), env=environment(), cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == status
+    assert ended.stderr
+    if code:
+        assert ended.stderr.startswith(f"udpxfer: {code}: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("job", "options", "code"),
+    [
+        ("{source}=nonsense:port", (), "bad_address"),
+        ("{source}=127.0.0.1:9", ("--label", "../x"), "bad_label"),
+        ("{folder}=127.0.0.1:9", (), "source_unreadable"),
+    ],
+)
+def test_bad_jobs(
+    job: str, options: tuple[str, ...], code: str, send: Send, make_file: MakeFile, tmp_path: Path
+) -> None:
+    outcome = send(job.format(source=make_file("file", 10), folder=tmp_path), options=options)
+    assert outcome.status == 1
+    assert outcome.transfers[0]["error"]["code"] == code
+
+
+def test_a_port_in_use_is_told(receiver: ReceiverProcess, key: Path, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        command("receive", "--bind", receiver.address, "--into", tmp_path / "other", "--key-file", key),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("udpxfer: bind_failed: ")
+
+
+def wait_for_bytes(folder: Path, count: int) -> None:
+    """Wait until a partial file in ``folder`` holds ``count`` written bytes (its size is reserved from the start)."""
+    deadline = time.monotonic() + INTERRUPT_DEADLINE_S
+    while True:
+        for part in folder.glob(".udpxfer-*.part"):
+            content = part.read_bytes()
+            if len(content.rstrip(b"\0")) >= count:
+                return
+        assert time.monotonic() < deadline, "nothing arrives"
+        time.sleep(0.02)

@@ -1,0 +1,219 @@
+"""The store: whole or not at all, never outside its directory, and resumed only from what was durable."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from udpxfer.core.geometry import RECORD_BYTES
+from udpxfer.core.wire import Offer
+from udpxfer.errors import Code, TransferError
+from udpxfer.io import store as store_module
+from udpxfer.io.store import Incoming, Limits, Store
+
+CONTENT = os.urandom(3 * RECORD_BYTES + 5)
+
+
+def offer_of(size: int, name: str = "image.png", label: str = "", source: bytes = b"s", attempt: bytes = b"a") -> Offer:
+    """An offer of a file."""
+    return Offer(1472, size, source * 16, attempt * 8, label, name)
+
+
+OFFER = offer_of(len(CONTENT), label="run/mode")
+
+
+def write_all(incoming: Incoming, content: bytes = CONTENT) -> None:
+    """Write every record of ``content``."""
+    for record in range(-(-len(content) // RECORD_BYTES)):
+        incoming.write(record, memoryview(content)[record * RECORD_BYTES : (record + 1) * RECORD_BYTES])
+
+
+def files(directory: Path) -> list[str]:
+    """All files below ``directory``."""
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
+
+
+def code_of(error: pytest.ExceptionInfo[TransferError]) -> Code:
+    """The stable code of a caught error."""
+    return error.value.code
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A store without limits in ``tmp_path``."""
+    return Store(str(tmp_path), Limits())
+
+
+def test_nothing_shows_before_it_is_whole(store: Store, tmp_path: Path) -> None:
+    incoming = store.create(OFFER, ())
+    incoming.preallocate()
+    write_all(incoming)
+    assert not (tmp_path / "run/mode/image.png").exists()
+    incoming.publish()
+    incoming.close(keep=False)
+    assert (tmp_path / "run/mode/image.png").read_bytes() == CONTENT
+    assert files(tmp_path) == ["run/mode/image.png"]
+
+
+def test_an_existing_file_is_never_touched(store: Store, tmp_path: Path) -> None:
+    target = tmp_path / "run/mode/image.png"
+    incoming = store.create(OFFER, ())
+    write_all(incoming)
+    target.write_bytes(b"precious")
+    with pytest.raises(TransferError) as error:
+        incoming.publish()
+    incoming.close(keep=False)
+    assert code_of(error) is Code.FILE_EXISTS
+    with pytest.raises(TransferError) as error:
+        store.plan(OFFER)
+    assert code_of(error) is Code.FILE_EXISTS
+    assert target.read_bytes() == b"precious"
+    assert files(tmp_path) == ["run/mode/image.png"]
+
+
+def test_overwrite_replaces(tmp_path: Path) -> None:
+    store = Store(str(tmp_path), Limits(overwrite=True))
+    (tmp_path / "run/mode").mkdir(parents=True)
+    (tmp_path / "run/mode/image.png").write_bytes(b"old")
+    assert store.plan(OFFER).stored == ()
+    incoming = store.create(OFFER, ())
+    write_all(incoming)
+    incoming.publish()
+    incoming.close(keep=False)
+    assert (tmp_path / "run/mode/image.png").read_bytes() == CONTENT
+
+
+def test_resume_takes_what_was_synced_and_only_that(store: Store, tmp_path: Path) -> None:
+    incoming = store.create(OFFER, ())
+    view = memoryview(CONTENT)
+    incoming.write(0, view[:RECORD_BYTES])
+    incoming.write(2, view[2 * RECORD_BYTES : 3 * RECORD_BYTES])
+    incoming.sync(incoming.take_unsynced())
+    incoming.write(1, view[RECORD_BYTES : 2 * RECORD_BYTES])  # never synced: does not count
+    incoming.close(keep=True)
+    stored = store.plan(OFFER).stored
+    assert stored == ((0, 0), (2, 2))
+    again = store.create(OFFER, stored)
+    again.write(1, view[RECORD_BYTES : 2 * RECORD_BYTES])
+    again.write(3, view[3 * RECORD_BYTES :])
+    again.publish()
+    again.close(keep=False)
+    assert (tmp_path / "run/mode/image.png").read_bytes() == CONTENT
+
+
+def test_another_source_starts_over(store: Store) -> None:
+    incoming = store.create(OFFER, ())
+    write_all(incoming)
+    incoming.sync(incoming.take_unsynced())
+    incoming.close(keep=True)
+    assert store.plan(OFFER).stored == ((0, 3),)
+    assert store.plan(offer_of(len(CONTENT), label="run/mode", source=b"t")).stored == ()
+    assert store.plan(offer_of(len(CONTENT) + 1, label="run/mode")).stored == ()
+
+
+def test_a_journal_cut_at_any_byte_is_believed_only_as_far_as_it_is_whole(store: Store, tmp_path: Path) -> None:
+    incoming = store.create(OFFER, ())
+    for record in range(4):
+        incoming.write(record, memoryview(CONTENT)[record * RECORD_BYTES : (record + 1) * RECORD_BYTES])
+        incoming.sync(incoming.take_unsynced())
+    incoming.close(keep=True)
+    (journal,) = (tmp_path / "run/mode").glob(".udpxfer-*.journal")
+    whole = journal.read_bytes()
+    entries = whole.index(b"\n") + 1
+    for length in range(len(whole)):
+        journal.write_bytes(whole[:length])
+        count = max(length - entries, 0) // 12
+        assert store.plan(OFFER).stored == (((0, count - 1),) if count else ())
+    journal.write_bytes(whole[:entries] + bytes([whole[entries] ^ 1]) + whole[entries + 1 :])
+    assert store.plan(OFFER).stored == ()
+
+
+def test_the_attempt_that_published_learns_so_after_a_crash(store: Store, tmp_path: Path) -> None:
+    incoming = store.create(OFFER, ())
+    write_all(incoming)
+    incoming.publish()  # and now the receiver dies: nothing is closed
+    assert Store(str(tmp_path), Limits()).plan(OFFER).published
+    with pytest.raises(TransferError) as error:
+        store.plan(offer_of(len(CONTENT), label="run/mode", attempt=b"b"))
+    assert code_of(error) is Code.FILE_EXISTS
+
+
+def test_discarding_leaves_nothing(store: Store, tmp_path: Path) -> None:
+    incoming = store.create(OFFER, ())
+    write_all(incoming)
+    incoming.close(keep=False)
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/b", "/etc/passwd", "a\0b", "a\nb", "x" * 256, ".udpxfer-x", "\udcff"]
+)
+def test_bad_names_are_refused(store: Store, name: str) -> None:
+    with pytest.raises(TransferError) as error:
+        store.plan(offer_of(1, name))
+    assert code_of(error) is Code.BAD_NAME
+
+
+@pytest.mark.parametrize("label", ["..", "a/..", "/a", "a/", "a/b/c", "a//b", ".a", "a b", "x" * 65, "a\n"])
+def test_bad_labels_are_refused(store: Store, label: str) -> None:
+    with pytest.raises(TransferError) as error:
+        store.plan(offer_of(1, "name", label))
+    assert code_of(error) is Code.BAD_LABEL
+
+
+@pytest.mark.parametrize("name", ["a b", "-rf", "ü", "日本", "x" * 255, "a=b:c", ".hidden", "'\"`$(id)"])
+def test_unusual_names_are_kept(store: Store, tmp_path: Path, name: str) -> None:
+    offer = offer_of(len(CONTENT), name)
+    assert store.plan(offer).stored == ()
+    incoming = store.create(offer, ())
+    write_all(incoming)
+    incoming.publish()
+    incoming.close(keep=False)
+    assert files(tmp_path) == [name]
+
+
+def test_symbolic_links_are_not_followed(store: Store, tmp_path: Path) -> None:
+    outside = tmp_path.parent / f"{tmp_path.name}-outside"
+    outside.mkdir()
+    (tmp_path / "run").symlink_to(outside)
+    with pytest.raises(TransferError) as error:
+        store.create(OFFER, ())
+    assert code_of(error) is Code.STORE_FAILED
+    assert list(outside.iterdir()) == []
+
+
+def test_a_dangling_link_counts_as_existing(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "name").symlink_to("nowhere")
+    with pytest.raises(TransferError) as error:
+        store.plan(offer_of(1, "name"))
+    assert code_of(error) is Code.FILE_EXISTS
+
+
+def test_limits(tmp_path: Path) -> None:
+    store = Store(str(tmp_path), Limits(file_bytes=100, total_bytes=150))
+    with pytest.raises(TransferError) as error:
+        store.plan(offer_of(101))
+    assert code_of(error) is Code.FILE_TOO_LARGE
+    store.create(offer_of(100), ()).close(keep=False)
+    with pytest.raises(TransferError) as error:
+        store.plan(offer_of(51, "other"))
+    assert code_of(error) is Code.TOTAL_LIMIT
+
+
+def test_a_file_that_does_not_fit_is_refused_before_a_byte_is_sent(store: Store) -> None:
+    with pytest.raises(TransferError) as error:
+        store.plan(offer_of(2**50))
+    assert code_of(error) is Code.DISK_FULL
+
+
+def test_a_file_system_without_hard_links(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_link(*_: object, **__: object) -> None:
+        raise OSError(store_module.errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr(store_module.os, "link", no_link)
+    incoming = store.create(OFFER, ())
+    write_all(incoming)
+    incoming.publish()
+    incoming.close(keep=False)
+    assert files(tmp_path) == ["run/mode/image.png"]

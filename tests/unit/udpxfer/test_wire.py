@@ -1,0 +1,93 @@
+"""Every message survives the wire; whatever else arrives is a counted drop and nothing more."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from udpxfer.core import wire
+from udpxfer.core.geometry import MIN_DATAGRAM_BYTES
+from udpxfer.errors import Code
+
+U32 = st.integers(0, 2**32 - 1)
+U64 = st.integers(0, 2**64 - 1)
+OFFERS = st.builds(
+    wire.Offer,
+    datagram_bytes=st.integers(MIN_DATAGRAM_BYTES, 61_472),
+    file_bytes=U64,
+    source_id=st.binary(min_size=16, max_size=16),
+    attempt=st.binary(min_size=8, max_size=8),
+    label=st.from_regex(r"[a-z]{0,20}", fullmatch=True),
+    name=st.from_regex(r"[^\x00/]{1,60}", fullmatch=True).filter(lambda name: name.isprintable()),
+)
+ACKS = st.builds(
+    wire.Ack,
+    cumulative=U32,
+    window_end=U32,
+    largest_send=U32,
+    delay_us=U32,
+    received_bytes=U64,
+    clock_us=U64,
+    bad_records=U32,
+    overflows=U32,
+    listed_below=U32,
+    complete=st.integers(0, 2**wire.MAX_WINDOW_RECORDS - 1),
+    partial=st.lists(st.tuples(U32, U64), max_size=wire.MAX_PARTIAL).map(tuple),
+)
+RANGES = st.lists(st.tuples(U32, U32), max_size=wire.MAX_RANGES).map(tuple)
+PARSERS = [
+    wire.offer_message_untrusted,
+    wire.answer_message_untrusted,
+    wire.offer_untrusted,
+    wire.answer_untrusted,
+    wire.refuse_untrusted,
+    wire.ack_untrusted,
+]
+
+
+@given(OFFERS)
+def test_offer(offer: wire.Offer) -> None:
+    payload = wire.offer_payload(offer)
+    assert len(payload) + wire.OFFER_OVERHEAD_BYTES == offer.datagram_bytes
+    assert wire.offer_untrusted(payload) == offer
+
+
+@given(ACKS)
+def test_ack(ack: wire.Ack) -> None:
+    body = wire.ack_body(ack)
+    assert len(body) + 33 <= MIN_DATAGRAM_BYTES
+    assert wire.ack_untrusted(body) == ack
+
+
+@given(U32, U32, U32, RANGES)
+def test_accept(session: int, buffer_bytes: int, window: int, ranges: tuple[tuple[int, int], ...]) -> None:
+    accept = wire.Accept(session, buffer_bytes, window, ranges)
+    payload = wire.accept_payload(accept)
+    assert wire.answer_untrusted(payload) == accept
+    assert 4 + wire.TOKEN_BYTES + 48 + len(payload) <= wire.ANSWER_LIMIT_BYTES
+
+
+@given(st.sampled_from([code for code in Code if code is not Code.OK]), st.text(max_size=600))
+def test_refusal(code: Code, text: str) -> None:
+    payload = wire.refuse_payload(wire.Refuse(code, text))
+    answer = wire.answer_untrusted(payload)
+    assert isinstance(answer, wire.Refuse)
+    assert answer.code is code
+    assert 4 + wire.TOKEN_BYTES + 48 + len(payload) <= wire.ANSWER_LIMIT_BYTES
+
+
+@given(st.binary(max_size=2000))
+@pytest.mark.parametrize("parser", PARSERS)
+def test_garbage_is_one_kind_of_error(parser: object, garbage: bytes) -> None:
+    assert callable(parser)
+    try:
+        parser(garbage)
+    except wire.BadDatagram:
+        pass
+
+
+@given(ACKS, st.data())
+def test_a_truncated_ack_is_refused(ack: wire.Ack, data: st.DataObject) -> None:
+    body = wire.ack_body(ack)
+    with pytest.raises(wire.BadDatagram):
+        wire.ack_untrusted(body[: data.draw(st.integers(0, len(body) - 1))])
