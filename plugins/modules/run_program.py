@@ -51,14 +51,16 @@ def run(argv: list[str], user: str, log: Path, timeout_s: float) -> Ending:
     """
     account = pwd.getpwnam(user)
     environment = {**os.environ, "HOME": account.pw_dir, "USER": user, "LOGNAME": user}
+    # Who is this user already may not, and need not, become it.
+    identity: dict[str, Any] = {}
+    if account.pw_uid != os.geteuid():
+        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
     start = time.monotonic()
     with log.open("wb") as output:
         os.fchown(output.fileno(), account.pw_uid, account.pw_gid)
         process = subprocess.Popen(
             argv,
-            user=account.pw_uid,
-            group=account.pw_gid,
-            extra_groups=[],
+            **identity,
             umask=0o027,
             env=environment,
             cwd="/",
