@@ -18,10 +18,11 @@ TIME_LIMIT_S = 240
 
 @dataclass(frozen=True)
 class PlaybookRun:
-    """How a playbook ended, and Ansible's own report of it (callback ansible.posix.json)."""
+    """How a playbook ended, Ansible's own report of it (callback ansible.posix.json) and what was printed after that."""
 
     status: int
     report: dict[str, Any]
+    printed: str
     errors: str
 
     def _results(self) -> list[tuple[str, str, dict[str, Any]]]:
@@ -55,7 +56,7 @@ class PlaybookRun:
 
     def explain(self) -> str:
         """For a failed assertion."""
-        return "\n".join([f"exit status {self.status}", *self.failed, self.errors])
+        return "\n".join([f"exit status {self.status}", *self.failed, self.printed, self.errors])
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,11 @@ class Lab:
             except BaseException:
                 os.killpg(process.pid, signal.SIGTERM)
                 raise
-        report = json.loads(output[output.index("{") :]) if "{" in output else {"plays": [], "stats": {}}
-        return PlaybookRun(process.returncode, report, errors)
+        start = output.find("{")
+        if start < 0:  # refused before the first play
+            return PlaybookRun(process.returncode, {"plays": [], "stats": {}}, output, errors)
+        report, end = json.JSONDecoder().raw_decode(output, start)
+        return PlaybookRun(process.returncode, report, output[end:], errors)
 
     def run_ids(self) -> set[str]:
         """The runs with results."""

@@ -39,6 +39,7 @@ def test_two_files_to_two_receivers(mode: str, start_receiver: StartReceiver, se
     for source, receiver, told in zip((small, large), (first, second), outcome.transfers):
         stored = receiver.into / "run" / mode / source.name
         assert stored.read_bytes() == source.read_bytes()
+        assert receiver.stop() == 0
         assert [path for path in receiver.into.rglob("*") if path.is_file()] == [stored]
         assert told["file"] == source.name
         assert told["verified"] is True
@@ -149,7 +150,46 @@ def test_a_stopped_receiver_resumes(receiver: ReceiverProcess, send: Send, make_
     assert outcome.status == 0, outcome.errors
     assert outcome.transfers[0]["resumed_bytes"] > 0
     assert receiver.into.joinpath("file").read_bytes() == source.read_bytes()
+    assert receiver.stop() == 0
     assert [path.name for path in receiver.into.iterdir()] == ["file"]
+
+
+def test_a_killed_receiver_that_comes_back_gets_the_rest(
+    receiver: ReceiverProcess, make_file: MakeFile, tmp_path: Path
+) -> None:
+    """The same `send` goes on: it offers the file again when it hears nothing."""
+    source = make_file("file", 10_000_000)
+    result = tmp_path / "result.json"
+    options = ("--mode", "single_thread", "--key-file", tmp_path / "key", "--json", result, "--max-rate", "8m")
+    sending = subprocess.Popen(
+        command("send", *options, f"{source}={receiver.address}"), env=environment(), stdout=subprocess.DEVNULL
+    )
+    wait_for_bytes(receiver.into, 3_000_000)
+    receiver.stop(signal.SIGKILL)
+    assert not receiver.into.joinpath("file").exists()
+    receiver.start()
+    assert sending.wait(INTERRUPT_DEADLINE_S) == 0
+    told = json.loads(result.read_text())["transfers"][0]
+    assert told["verified"] is True
+    assert told["sessions"] == 2
+    assert receiver.into.joinpath("file").read_bytes() == source.read_bytes()
+
+
+def test_a_killed_sender_that_is_started_again_sends_only_the_rest(
+    receiver: ReceiverProcess, send: Send, make_file: MakeFile, tmp_path: Path
+) -> None:
+    source = make_file("file", 10_000_000)
+    options = ("--mode", "single_thread", "--key-file", tmp_path / "key", "--max-rate", "8m")
+    sending = subprocess.Popen(
+        command("send", *options, f"{source}={receiver.address}"), env=environment(), stdout=subprocess.DEVNULL
+    )
+    wait_for_bytes(receiver.into, 5_000_000)
+    sending.kill()
+    sending.wait()
+    outcome = send(f"{source}={receiver.address}")
+    assert outcome.status == 0, outcome.errors
+    assert outcome.transfers[0]["resumed_bytes"] >= 4_000_000
+    assert receiver.into.joinpath("file").read_bytes() == source.read_bytes()
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -110,6 +110,8 @@ class Transfer:
         self.received: dict[int, bytes] = {}
         self.published: bytes | None = None
         self._finished = False
+        self._confirmed = False
+        self.swallow_segmented = False
         self._there = Link(there, self.clock, rng, self._at_receiver)
         self._back = Link(back, self.clock, rng, lambda datagram: self.sender.receive(datagram, self.clock.now))
         self.bad_datagrams = 0
@@ -140,8 +142,9 @@ class Transfer:
         if send is None:
             return sent
         sealed = self._seal(send.record)
+        swallowed = self.swallow_segmented and not send.probe and not self.sender.segments_vanish
         for segment in range(self.geometry.segments_of(send.record)):
-            if send.mask >> segment & 1:
+            if send.mask >> segment & 1 and not swallowed:
                 start, end = self.geometry.segment_span(send.record, segment)
                 header = wire.DATA_HEADER.pack(
                     wire.Kind.DATA, segment, send.flags, 0, SESSION, send.record, send.number
@@ -180,15 +183,20 @@ class Transfer:
             record, plain = completed
             assert record not in self.received, "a record completes once"
             self.received[record] = bytes(plain)
+            self._publish()
 
     def _control(self, datagram: bytes) -> None:
         control, _ = self._receiver_channel.open_untrusted(datagram)
-        if control is wire.Control.FINISH and self.receiver.complete and self.published is None:
-            self.published = b"".join(self.received[record] for record in range(self.geometry.records))
-        if self.published is not None:
-            self._back.send(self._receiver_channel.seal(wire.Control.DONE))
-        else:
+        self._confirmed |= control is wire.Control.FINISH
+        if not self._publish():
             self._acknowledge()
+
+    def _publish(self) -> bool:
+        if not (self._confirmed and self.receiver.complete):
+            return False
+        self.published = b"".join(self.received[record] for record in range(self.geometry.records))
+        self._back.send(self._receiver_channel.seal(wire.Control.DONE))
+        return True
 
     def _acknowledge(self) -> None:
         body = wire.ack_body(self.receiver.ack(self.clock.now, 0))

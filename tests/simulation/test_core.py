@@ -58,3 +58,21 @@ def test_probes_back_off(seed: int) -> None:
     transfer = Transfer(b"x" * 100_000, 1472, Path(), Path(loss=1.0), seed)
     transfer.run(DEADLINE_S)
     assert transfer.sender.statistics.probes < 40
+
+
+def test_segmented_sends_that_vanish_are_noticed(seed: int) -> None:
+    content = random.Random(seed).randbytes(500_000)
+    transfer = Transfer(content, 1472, Path(), Path(), seed)
+    transfer.swallow_segmented = True
+    transfer.run(DEADLINE_S)
+    assert transfer.published == content
+    assert transfer.sender.statistics.probes < 10
+
+
+def test_a_small_image_over_a_long_path_takes_three_and_a_half_round_trips(seed: int) -> None:
+    """After the handshake's round trip: 10, 20 and 40 segments in three flights of an initial window of 10 (RFC 6928)."""
+    delay_s = 0.05
+    transfer = Transfer(random.Random(seed).randbytes(100_000), 1472, Path(delay_s), Path(delay_s), seed)
+    transfer.run(DEADLINE_S)
+    assert transfer.sender.state is State.DONE
+    assert transfer.clock.now <= 3.5 * 2 * delay_s

@@ -68,7 +68,6 @@ class Congestion:
         self._probe_rtt_until = 0.0
         initial = INITIAL_WINDOW_SEGMENTS * min(datagram_bytes, 1472)
         self._window = float(max(min(initial, self._buffer_share // 2), 2 * datagram_bytes))
-        self._initial_rate = STARTUP_GAIN * self._window / max(rtt_s, 0.0005)
 
     @property
     def bandwidth(self) -> float:
@@ -83,7 +82,10 @@ class Congestion:
     @property
     def rate(self) -> float:
         """Sending rate in bytes per second."""
-        rate = self._gain() * self.bandwidth if self._bandwidths else self._initial_rate
+        rate = self._gain() * self.bandwidth
+        if self._phase is Phase.STARTUP:
+            # Samples lag behind the window while it doubles; like Linux' TCP, spread it over half a round trip.
+            rate = max(rate, 2 * self._window / max(self._min_rtt, 0.0005))
         if self._max_rate is not None:
             rate = min(rate, self._max_rate)
         return max(rate, self._datagram_bytes / 2.0)

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 BURST_S = 0.002
-"""What may leave at once after an idle moment, in seconds of sending: twice the quantum, to make up for late wake-ups."""
+"""What may leave at once after an idle moment, in seconds of sending; it makes up for late wake-ups."""
 
 
 class Pacer:
-    """A bucket of bytes that fills at the given rate and may go into debt by one send."""
+    """A bucket of bytes that fills at ``rate`` bytes per second and may go into debt by one send.
 
-    def __init__(self, now: float, rate: float) -> None:
-        self._tokens = 0.0
+    It never holds more than ``burst_bytes`` (RFC 9002 section 7.7: at most the initial window) or BURST_S of sending.
+    """
+
+    def __init__(self, now: float, rate: float, burst_bytes: int) -> None:
+        self._burst_bytes = burst_bytes
+        self._tokens = float(burst_bytes)
         self._filled_at = now
         self._rate = rate
 
-    def set_rate(self, now: float, rate: float, quantum_bytes: int) -> None:
-        """From ``now`` on fill at ``rate`` bytes per second; never hold more than a burst."""
+    def set_rate(self, now: float, rate: float) -> None:
+        """From ``now`` on fill at ``rate`` bytes per second."""
         self._fill(now)
         self._rate = rate
-        self._tokens = min(self._tokens, max(rate * BURST_S, float(quantum_bytes)))
 
     def _fill(self, now: float) -> None:
-        self._tokens = min(self._tokens + (now - self._filled_at) * self._rate, max(self._rate * BURST_S, self._tokens))
+        depth = max(self._rate * BURST_S, self._burst_bytes)
+        self._tokens = min(self._tokens + (now - self._filled_at) * self._rate, depth)
         self._filled_at = now
 
     def delay(self, now: float) -> float:

@@ -52,6 +52,11 @@ def split(burst: Burst) -> list[Burst]:
     ]
 
 
+def _ones(mask: int) -> int:
+    """Length of the run of set bits at the bottom of ``mask``."""
+    return ((mask + 1) & ~mask).bit_length() - 1
+
+
 class BufferPool:
     """Buffers of one sealed record each, lent to incomplete records; bounded, so that senders cannot fill the memory."""
 
@@ -125,6 +130,19 @@ class Receiver:
     def complete(self) -> bool:
         """Every record is here."""
         return self._cumulative == self.geometry.records
+
+    def complete_ranges(self) -> tuple[tuple[int, int], ...]:
+        """The records that are here, as ranges (first, last)."""
+        ranges = [(0, self._cumulative - 1)] if self._cumulative else []
+        first, rest = self._cumulative, self._ahead
+        while rest:
+            gap = (rest & -rest).bit_length() - 1
+            rest >>= gap
+            run = _ones(rest)
+            first += gap
+            ranges.append((first, first + run - 1))
+            first, rest = first + run, rest >> run
+        return (*ranges, *self._stored)
 
     def close(self) -> None:
         """Give all buffers back."""
@@ -207,7 +225,7 @@ class Receiver:
         """Move the lowest incomplete record up, over records that were stored by an earlier session too."""
         while True:
             if self._ahead & 1:
-                run = ((self._ahead + 1) & ~self._ahead).bit_length() - 1  # length of the run of ones at the bottom
+                run = _ones(self._ahead)
             elif self._stored and self._stored[0][0] <= self._cumulative:
                 run = max(self._stored.pop(0)[1] + 1 - self._cumulative, 0)
             else:

@@ -35,6 +35,8 @@ from .wire import (
 MAX_ACK_INTERVAL_BYTES = 1_000_000
 """An acknowledgement is asked for at least this often."""
 ACKS_PER_WINDOW = 4
+VANISHING_PROBES = 3
+"""So many probes in a row answered, and no other send: the network swallows segmented sends without a word."""
 
 
 class State(enum.Enum):
@@ -60,12 +62,23 @@ class Send:
 class _InFlight:
     """What must be remembered of a send until it is acknowledged or lost."""
 
-    __slots__ = ("app_limited", "count", "first_sent", "mask", "received_bytes", "received_clock", "record", "time")
+    __slots__ = (
+        "app_limited",
+        "count",
+        "first_sent",
+        "mask",
+        "probe",
+        "received_bytes",
+        "received_clock",
+        "record",
+        "time",
+    )
 
-    def __init__(self, record: int, mask: int, count: int, time: float) -> None:
+    def __init__(self, record: int, mask: int, count: int, probe: bool, time: float) -> None:
         self.record = record
         self.mask = mask
         self.count = count
+        self.probe = probe
         self.time = time
         self.received_bytes = 0
         self.received_clock = 0
@@ -116,12 +129,14 @@ class Sender:
         self.state = State.SENDING
         self.failure: TransferError | None = None
         self.released: list[int] = []
+        self.segments_vanish = False
+        """Only sends that were not left to the kernel to segment arrive: the loop should send all of them so."""
         self.statistics = SenderStatistics()
         self.round_trip = round_trip
         self.congestion = congestion
         self._geometry = geometry
         self._channel = channel
-        self._pacer = Pacer(now, congestion.rate)
+        self._pacer = Pacer(now, congestion.rate, congestion.window)
         self._silence_s = silence_s
         self._heard_at = now
         self._cumulative = 0
@@ -147,6 +162,7 @@ class Sender:
         self._asked_at = now
         self._loss_at: float | None = None
         self._largest = 0
+        self._probes_answered = 0
         self._listed_below = 0
 
     # ------------------------------------------------------------------ inputs
@@ -248,9 +264,15 @@ class Sender:
             return self._probe_credit
         quantum, window, flying = self.congestion.quantum, self.congestion.window, self._flying_segments * size
         room = window - flying
-        if flying and room < min(quantum, window // 4):
+        if flying and room < min(quantum, window // 4, self._left_in_record() * size):
             return 0
         return max(min(quantum, room) // size, 0 if flying else 1)
+
+    def _left_in_record(self) -> int:
+        """Segments that finish the record in hand."""
+        if self._lost:
+            return _count(self._records[next(iter(self._lost))].lost)
+        return self._geometry.segments_of(self._next_record) - self._next_segment
 
     def _take_lost(self, count: int) -> tuple[int, int]:
         record = next(iter(self._lost))
@@ -284,13 +306,13 @@ class Sender:
             self._fail(TransferError(Code.INTERRUPTED, "the session has used up its send numbers"))
         if not self._flights:
             self._first_sent = now
-        flight = _InFlight(record, mask, count, now)
+        flight = _InFlight(record, mask, count, probe, now)
         flight.received_bytes, flight.received_clock = self._received_bytes, self._received_clock
         flight.first_sent = self._first_sent
         self._flights[self._number] = flight
         self._records[record].flying |= mask
         self._flying_segments += count
-        self._pacer.set_rate(now, self.congestion.rate, self.congestion.quantum)
+        self._pacer.set_rate(now, self.congestion.rate)
         self._pacer.spend(size)
         self.statistics.datagrams += count
         self._asked_at = now
@@ -378,6 +400,8 @@ class Sender:
     def _sample_round_trip(self, newest: _InFlight | None, ack: Ack, now: float) -> float:
         if newest is None:
             return 0.0
+        self._probes_answered = self._probes_answered + 1 if newest.probe else 0
+        self.segments_vanish |= self._probes_answered >= VANISHING_PROBES
         sample = now - newest.time - ack.delay_us / 1e6
         if sample <= 0:
             return 0.0

@@ -93,11 +93,12 @@ class Offer:
     datagram_bytes: int
     file_bytes: int
     source_id: bytes  # 16 bytes: equal as long as the source is the same file, unchanged
+    attempt: bytes  # 8 bytes: one run of `send`, however often it has to offer the file
     label: str  # empty or one or two components
     name: str
 
 
-_OFFER = struct.Struct(">HHQ16sBB")
+_OFFER = struct.Struct(">HHQ16s8sBB")
 OFFER_OVERHEAD_BYTES = _HANDSHAKE_HEADER.size + 32 + 16
 """What an OFFER adds to its payload: header, ephemeral key, tag."""
 
@@ -106,7 +107,13 @@ def offer_payload(offer: Offer) -> bytes:
     """The offer, padded so that its datagram is as long as the segments it proposes: the path is probed on the way."""
     label, name = offer.label.encode(), offer.name.encode()
     fixed = _OFFER.pack(
-        offer.datagram_bytes, RECORD_BYTES // 1024, offer.file_bytes, offer.source_id, len(label), len(name)
+        offer.datagram_bytes,
+        RECORD_BYTES // 1024,
+        offer.file_bytes,
+        offer.source_id,
+        offer.attempt,
+        len(label),
+        len(name),
     )
     return (fixed + label + name).ljust(offer.datagram_bytes - OFFER_OVERHEAD_BYTES, b"\0")
 
@@ -114,7 +121,8 @@ def offer_payload(offer: Offer) -> bytes:
 def offer_untrusted(payload: bytes) -> Offer:
     """Parse `offer_payload`. The payload is authenticated, yet still checked like any other input."""
     try:
-        datagram_bytes, record_kib, file_bytes, source_id, label_length, name_length = _OFFER.unpack_from(payload)
+        fields = _OFFER.unpack_from(payload)
+        datagram_bytes, record_kib, file_bytes, source_id, attempt, label_length, name_length = fields
         end = _OFFER.size + label_length + name_length
         if record_kib * 1024 != RECORD_BYTES or end > len(payload):
             raise BadDatagram("offer: sizes do not fit")
@@ -124,7 +132,7 @@ def offer_untrusted(payload: bytes) -> Offer:
         raise BadDatagram("offer: malformed") from error
     if datagram_bytes != len(payload) + OFFER_OVERHEAD_BYTES:
         raise BadDatagram("offer: not padded to its own datagram size")
-    return Offer(datagram_bytes, file_bytes, source_id, label, name)
+    return Offer(datagram_bytes, file_bytes, source_id, attempt, label, name)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,12 +27,15 @@ ANSWER_TIMEOUT_S = 10.0
 OFFER_INTERVAL_S = 0.25
 """Offers are repeated this often, with doubling intervals up to a second (RFC 8085 section 3.1.1 asks for back-off)."""
 MAX_OFFER_INTERVAL_S = 1.0
-SILENCE_S = 30.0
-"""A receiver that says nothing for this long is given up; black-outs below it are survived."""
+SILENCE_S = 5.0
+"""When nothing is heard for this long, the file is offered again: the receiver may have restarted, or the path changed."""
+REOFFER_TIMEOUT_S = 30.0
+"""How long it is offered again before the transfer fails; shorter black-outs are survived."""
 PROGRESS_INTERVAL_S = 0.2
 COMMON_DATAGRAM_BYTES = (1_452, MIN_DATAGRAM_BYTES)
 """Tried after the first hop's own size: IPv6 on Ethernet, then what every path carries."""
 
+ATTEMPT_BYTES = 8
 MAX_WAIT_S = 0.5
 """An interruption is noticed after at most this time."""
 
@@ -67,6 +70,7 @@ class Result:
     verified: bool = False
     goodput_bytes_per_s: float = 0.0
     resumed_bytes: int = 0
+    sessions: int = 1
     datagrams: int = 0
     datagram_bytes: int = 0
     retransmitted_bytes: int = 0
@@ -123,19 +127,37 @@ def _send(job: Job, key: bytes, result: Result, progress: Progress) -> None:
         result.bytes = source.size
         socket = SenderSocket(*parse_address(job.receiver))
         try:
-            session = _Session(job, source, socket, _open_session(job, key, source, socket))
-            try:
-                session.run(progress)
-            finally:
-                session.report(result)
-            if job.sha256:
-                result.sha256 = source.sha256()
-                source.verify()
-            result.verified = True
+            _deliver(job, key, source, socket, result, progress)
         finally:
             socket.close()
+        if job.sha256:
+            result.sha256 = source.sha256()
+            source.verify()
+        result.verified = True
     finally:
         source.close()
+
+
+def _deliver(job: Job, key: bytes, source: Source, socket: SenderSocket, result: Result, progress: Progress) -> None:
+    """Send the file in one session, or in several when the receiver falls silent on the way."""
+    attempt = os.urandom(ATTEMPT_BYTES)
+    timeout = ANSWER_TIMEOUT_S
+    failure = TransferError(Code.NO_ANSWER, f"no answer from {job.receiver} within {timeout:.0f} seconds")
+    while True:
+        opened = _open_session(_Offers(job, key, source, attempt, socket), timeout)
+        if opened is None:
+            raise failure
+        session = _Session(job, source, socket, opened)
+        try:
+            session.run(progress)
+            return
+        except TransferError as error:
+            if error.code is not Code.PEER_SILENT:
+                raise
+            failure, timeout = error, REOFFER_TIMEOUT_S
+            result.sessions += 1
+        finally:
+            session.report(result)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,69 +170,68 @@ class _Opened:
     rtt_s: float
 
 
-def _open_session(job: Job, key: bytes, source: Source, socket: SenderSocket) -> _Opened:
-    """Offer the file until the receiver answers. Raises TransferError (NO_ANSWER, or the receiver's refusal).
+class _Offers:
+    """The file, offered with datagrams of several sizes: the largest that is answered is used (RFC 8899 in one trip)."""
 
-    The offer is as long as the datagrams it proposes. When the largest gets no answer, smaller ones are offered too:
-    the first answer decides (RFC 8899 in one round trip).
-    """
-    handshake = Handshake(key, wire.PROLOGUE)
-    first = max(min(socket.path_datagram_bytes, MAX_DATAGRAM_BYTES), MIN_DATAGRAM_BYTES)
-    sizes = [first, *(size for size in COMMON_DATAGRAM_BYTES if size < first)]
-    offers: list[_Offered] = []
-    deadline = time.monotonic() + ANSWER_TIMEOUT_S
-    interval = OFFER_INTERVAL_S
-    while (now := time.monotonic()) < deadline:
-        if len(offers) < len(sizes):
-            offers.append(_Offered(handshake.initiator(os.urandom(32)), sizes[len(offers)], source, job.label))
-        _check_interrupted()
-        for offer in offers:
-            offer.sent_at = time.monotonic()
-            socket.send(offer.datagram)
-        opened = _await_answer(offers, socket, min(now + interval, deadline))
-        if opened is not None:
-            return opened
-        interval = min(interval * 2, MAX_OFFER_INTERVAL_S)
-    raise TransferError(Code.NO_ANSWER, f"no answer from {job.receiver} within {ANSWER_TIMEOUT_S:.0f} seconds")
+    def __init__(self, job: Job, key: bytes, source: Source, attempt: bytes, socket: SenderSocket) -> None:
+        self._handshake = Handshake(key, wire.PROLOGUE)
+        self._job, self._source, self._attempt, self._socket = job, source, attempt, socket
+        first = max(min(socket.path_datagram_bytes, MAX_DATAGRAM_BYTES), MIN_DATAGRAM_BYTES)
+        self._sizes = [first, *(size for size in COMMON_DATAGRAM_BYTES if size < first)]
+        self._made: list[tuple[Initiator, bytes, int]] = []
+        self._sent_at: dict[bytes, float] = {}
 
+    def send(self) -> None:
+        """Send all offers made so far and one of a smaller size."""
+        if self._sizes:
+            size = self._sizes.pop(0)
+            source, initiator = self._source, self._handshake.initiator(os.urandom(32))
+            offer = wire.Offer(size, source.size, source.source_id, self._attempt, self._job.label, source.name)
+            datagram = wire.offer_datagram(initiator.write(wire.offer_payload(offer)))
+            self._made.append((initiator, datagram, size))
+        for initiator, datagram, _ in self._made:
+            self._sent_at[initiator.public] = time.monotonic()
+            self._socket.send(datagram)
 
-class _Offered:
-    """An offer of one datagram size, waiting for its answer."""
+    def wait(self, seconds: float) -> None:
+        """Wait for an answer, at most ``seconds``."""
+        self._socket.wait(seconds)
 
-    def __init__(self, initiator: Initiator, datagram_bytes: int, source: Source, label: str) -> None:
-        self.initiator = initiator
-        self.datagram_bytes = datagram_bytes
-        self.sent_at = 0.0
-        offer = wire.Offer(datagram_bytes, source.size, source.source_id, label, source.name)
-        self.datagram = wire.offer_datagram(initiator.write(wire.offer_payload(offer)))
-
-    def read(self, datagram: bytes) -> wire.Accept | wire.Refuse | None:
-        """The receiver's answer, or None when the datagram is not the answer to this offer."""
-        try:
-            token, message = wire.answer_message_untrusted(datagram)
-            if token != self.initiator.public[: wire.TOKEN_BYTES]:
-                return None
-            return wire.answer_untrusted(self.initiator.read(message))
-        except (wire.BadDatagram, NoiseError):
-            return None
-
-
-def _await_answer(offers: list[_Offered], socket: SenderSocket, until: float) -> _Opened | None:
-    while True:
-        datagram = socket.receive()
-        now = time.monotonic()
+    def receive(self) -> _Opened | None:
+        """The session that an answer opens, or None when nothing useful is there. Raises TransferError when refused."""
+        datagram = self._socket.receive()
         if datagram is None:
-            if now >= until:
-                return None
-            socket.wait(until - now)
-            continue
-        for offer in offers:
-            answer = offer.read(datagram)
+            return None
+        for initiator, _, size in self._made:
+            try:
+                token, message = wire.answer_message_untrusted(datagram)
+                if token != initiator.public[: wire.TOKEN_BYTES]:
+                    continue
+                answer = wire.answer_untrusted(initiator.read(message))
+            except (wire.BadDatagram, NoiseError):
+                continue
             if isinstance(answer, wire.Refuse):
                 raise TransferError(answer.code, f"the receiver refused: {answer.text}")
-            if answer is not None:
-                keys = SessionKeys(*offer.initiator.split())
-                return _Opened(answer, keys, offer.datagram_bytes, now - offer.sent_at)
+            rtt = time.monotonic() - self._sent_at[initiator.public]
+            return _Opened(answer, SessionKeys(*initiator.split()), size, rtt)
+        return None
+
+
+def _open_session(offers: _Offers, timeout: float) -> _Opened | None:
+    """Offer the file until the receiver answers, at most ``timeout`` seconds. Raises TransferError when it refuses."""
+    deadline = time.monotonic() + timeout
+    interval = OFFER_INTERVAL_S
+    while (now := time.monotonic()) < deadline:
+        _check_interrupted()
+        offers.send()
+        until = min(now + interval, deadline)
+        while (left := until - time.monotonic()) > 0:
+            opened = offers.receive()
+            if opened is not None:
+                return opened
+            offers.wait(left)
+        interval = min(interval * 2, MAX_OFFER_INTERVAL_S)
+    return None
 
 
 class _SealedRecords:
@@ -308,14 +329,15 @@ class _Session:
         progress(self._source.name, self._source.size, self._source.size)
 
     def report(self, result: Result) -> None:
-        """Write the session's counters into ``result``."""
+        """Add the session's counters to ``result``."""
         statistics, round_trip = self._sender.statistics, self._sender.round_trip
-        result.resumed_bytes = self._resumed
-        result.datagrams = statistics.datagrams
+        if result.sessions == 1:
+            result.resumed_bytes = self._resumed
+        result.datagrams += statistics.datagrams
         result.datagram_bytes = self._geometry.datagram_bytes
-        result.retransmitted_bytes = statistics.retransmitted_datagrams * self._geometry.segment_bytes
-        result.lost_datagrams = statistics.lost_datagrams
-        result.bad_records = statistics.bad_records
+        result.retransmitted_bytes += statistics.retransmitted_datagrams * self._geometry.segment_bytes
+        result.lost_datagrams += statistics.lost_datagrams
+        result.bad_records += statistics.bad_records
         result.receive_overflows = statistics.overflows
         result.rtt_s = round_trip.smallest
         result.rtt_smoothed_s = round_trip.smoothed
@@ -339,6 +361,8 @@ class _Session:
             return sent
         segments = self._records.segments(send.record)
         self._table.stamp(send.record, send.number, send.flags)
+        if self._sender.segments_vanish and self._socket.segmentation == "on":
+            self._socket.segmentation = "off: segmented sends vanish on this path"
         self._socket.send_segments(_select(segments, send), self._geometry.datagram_bytes, single=send.probe)
         return True
 

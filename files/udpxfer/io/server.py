@@ -9,6 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import enum
 import os
+import resource
 import select
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from ..core.receiver import BufferPool, Burst, Receiver, split
 from ..core.sealing import ControlChannel, RecordCipher, SessionKeys
 from ..errors import Code, TransferError
 from ..events import EventLog
-from .store import Incoming, Limits, Store
+from .store import Incoming, Limits, Plan, Store
 from .udp import Address, ReceiverSocket, format_address
 
 WINDOW_RECORDS = 512
@@ -53,16 +54,15 @@ class Phase(enum.Enum):
 class _Session:
     """One offered file."""
 
-    def __init__(
-        self, number: int, address: Address, offer: wire.Offer, stored: tuple[tuple[int, int], ...], now: float
-    ) -> None:
+    def __init__(self, number: int, address: Address, offer: wire.Offer, plan: Plan, now: float) -> None:
         self.number = number
         self.address = address
         self.offer = offer
-        self.stored = stored
+        self.plan = plan
         self.phase = Phase.HALF_OPEN
         self.began_at = self.heard_at = self.synced_at = now
-        self.finished = False
+        self.finished = False  # the sender has confirmed its source
+        self.published = plan.published
         self.keep = True
         self.incoming: Incoming | None = None
         self.job: concurrent.futures.Future[None] | None = None
@@ -154,6 +154,7 @@ class Server:
         self._jobs.shutdown(wait=True)
         now = time.monotonic()
         for session in list(self._sessions.values()):
+            session.finished = False  # no new disk jobs
             self._settle_job(session, now)
             if session.phase is Phase.RECEIVING and session.incoming is not None:
                 try:
@@ -161,6 +162,7 @@ class Server:
                     self._fail(session, TransferError(Code.INTERRUPTED, "the receiver was stopped"), keep=True)
                 except TransferError as error:
                     self._fail(session, error, keep=True)
+            self._forget(session)
         self._socket.close()
         self._store.close()
         os.close(self._wake_in)
@@ -238,7 +240,7 @@ class Server:
             try:
                 answer: wire.Accept | wire.Refuse
                 session = self._consider(number, offer, address, now)
-                answer = wire.Accept(number, self._socket.buffer_bytes, WINDOW_RECORDS, session.stored)
+                answer = wire.Accept(number, self._socket.buffer_bytes, WINDOW_RECORDS, session.plan.stored)
                 payload = wire.accept_payload(answer)
             except TransferError as error:
                 payload = wire.refuse_payload(wire.Refuse(error.code, error.message))
@@ -262,15 +264,33 @@ class Server:
         active = [s for s in self._sessions.values() if s.phase in (Phase.RECEIVING, Phase.PUBLISHING)]
         if len(active) >= self._limits.sessions:
             raise TransferError(Code.TOO_MANY_SESSIONS, f"{len(active)} transfers are under way")
-        session = _Session(number, address, offer, (), now)
-        if any(s.target == session.target and not self._may_replace(s, session) for s in active):
-            raise TransferError(Code.BUSY, f"'{offer.name}' is being received from somebody else")
-        session.stored = self._store.plan(offer)[: wire.MAX_RANGES]
-        return session
+        return _Session(number, address, offer, self._plan(offer), now)
 
-    def _may_replace(self, old: _Session, new: _Session) -> bool:
-        """The same file from a sender that started again."""
-        return old.offer.source_id == new.offer.source_id and old.phase is Phase.RECEIVING
+    def _plan(self, offer: wire.Offer) -> Plan:
+        """What is here of the offered file: known to a session of this process, or else found on disk."""
+        if self._published(offer):
+            return Plan(published=True)
+        writer = self._writer(offer)
+        if writer is None:
+            plan = self._store.plan(offer)
+            return Plan(plan.stored[: wire.MAX_RANGES], plan.published)
+        if writer.offer.source_id != offer.source_id:
+            raise TransferError(Code.BUSY, f"'{offer.name}' is being received already")
+        return Plan(writer.receiver.complete_ranges()[: wire.MAX_RANGES])
+
+    def _writer(self, offer: wire.Offer) -> _Session | None:
+        """The session that has the offered file's place on disk open and is not done with it."""
+        for session in self._sessions.values():
+            if session.target == (offer.label, offer.name) and session.incoming is not None and not session.published:
+                return session
+        return None
+
+    def _published(self, offer: wire.Offer) -> bool:
+        """A session of the same attempt has published the file; its last message was lost."""
+        return any(
+            s.published and s.target == (offer.label, offer.name) and s.offer.attempt == offer.attempt
+            for s in self._sessions.values()
+        )
 
     def _new_number(self) -> int:
         while True:
@@ -285,7 +305,9 @@ class Server:
         session.token, session.answer = token, answer
         session.channel = ControlChannel(session.number, keys.to_sender, keys.to_receiver)
         geometry = Geometry(session.offer.file_bytes, session.offer.datagram_bytes)
-        session.receiver = Receiver(geometry, RecordCipher(keys.record), self._pool, WINDOW_RECORDS, session.stored)
+        session.receiver = Receiver(
+            geometry, RecordCipher(keys.record), self._pool, WINDOW_RECORDS, session.plan.stored
+        )
         self._sessions[session.number] = session
         self._by_token[token] = session
         self._socket.expect(geometry.segment_bytes)
@@ -294,23 +316,34 @@ class Server:
         """The peer has the session's keys: only now touch the disk. False when the session cannot go on (yet)."""
         if session.phase is not Phase.HALF_OPEN:
             return session.phase is not Phase.ENDED
-        for old in list(self._sessions.values()):
-            if old.target == session.target and old.phase in (Phase.RECEIVING, Phase.PUBLISHING):
-                if old.job is not None or not self._may_replace(old, session):
-                    return False  # the sender asks again
-                self._fail(old, TransferError(Code.INTERRUPTED, "the sender started again"), keep=True)
+        if session.published or self._published(session.offer):
+            self._end(session, wire.Control.DONE, b"", now)
+            return False
+        writer = self._writer(session.offer)
         try:
-            session.incoming = self._store.create(session.offer, session.stored)
+            if writer is None:
+                self._store.plan(session.offer)  # again: much may have happened since the offer
+                session.incoming = self._store.create(session.offer, session.plan.stored)
+                self._start(session, session.incoming.preallocate)
+            elif writer.phase is Phase.RECEIVING and writer.offer.source_id == session.offer.source_id:
+                self._take_over(session, writer)
+            else:
+                return False  # the sender asks again
         except TransferError as error:
             self._fail(session, error, keep=True)
             return False
         session.phase = Phase.RECEIVING
         session.synced_at = now
-        self._start(session, session.incoming.preallocate)
-        self._log.emit(
-            "accepted", **session.describe(), bytes=session.offer.file_bytes, resumed_records=_count(session.stored)
-        )
+        resumed = sum(last - first + 1 for first, last in session.plan.stored)
+        self._log.emit("accepted", **session.describe(), bytes=session.offer.file_bytes, resumed_records=resumed)
         return True
+
+    def _take_over(self, session: _Session, writer: _Session) -> None:
+        """The same file from a sender that started again or lost us for a while: go on with the same open file."""
+        session.incoming, writer.incoming = writer.incoming, None
+        session.job, writer.job = writer.job, None
+        session.unsynced_bytes = writer.unsynced_bytes
+        self._forget(writer)
 
     def _write(self, session: _Session, record: int, plain: memoryview) -> None:
         if session.incoming is None:
@@ -353,14 +386,15 @@ class Server:
         session.job = None
         error = job.exception()
         if session.phase is Phase.ENDED:
-            self._close_file(session, session.keep)
+            self._close_file(session)
         elif error is not None:
             failure = error if isinstance(error, TransferError) else TransferError(Code.INTERNAL, repr(error))
             self._fail(session, failure, keep=failure.code is not Code.FILE_EXISTS)
         elif session.phase is Phase.PUBLISHING:
+            session.published = True
+            session.keep = False
             self._log_stored(session, now)
             self._end(session, wire.Control.DONE, b"", now)
-            self._close_file(session, keep=True)
         else:
             self._publish_if_whole(session)
 
@@ -377,6 +411,8 @@ class Server:
             duplicate_datagrams=statistics.duplicates,
             bad_records=statistics.bad_records,
             receive_overflows=self._socket.overflows,
+            cpu_s=round(time.process_time(), 6),
+            peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         )
 
     def _fail(self, session: _Session, error: TransferError, keep: bool) -> None:
@@ -384,25 +420,27 @@ class Server:
         if session.phase is Phase.ENDED:
             return
         self._log.emit("failed", **session.describe(), error=error.as_dict())
-        self._end(session, wire.Control.ABORT, wire.refuse_payload(wire.Refuse(error.code, error.message)), None)
-        self._close_file(session, keep)
+        session.keep = keep
+        body = wire.refuse_payload(wire.Refuse(error.code, error.message))
+        self._end(session, wire.Control.ABORT, body, time.monotonic())
+        self._close_file(session)
 
-    def _end(self, session: _Session, control: wire.Control, body: bytes, now: float | None) -> None:
+    def _end(self, session: _Session, control: wire.Control, body: bytes, now: float) -> None:
         session.phase = Phase.ENDED
-        session.heard_at = time.monotonic() if now is None else now
+        session.heard_at = now
         session.farewell = (control, body)
         session.receiver.close()
         self._send(session, control, body)
 
-    def _close_file(self, session: _Session, keep: bool) -> None:
-        if session.job is not None:
-            session.keep = keep  # the disk job still uses the file: `_settle_job` closes it
-        elif session.incoming is not None:
-            session.incoming.close(keep)
+    def _close_file(self, session: _Session) -> None:
+        """Close the session's file, unless a disk job still uses it: `_settle_job` comes back here."""
+        if session.job is None and session.incoming is not None:
+            session.incoming.close(session.keep)
             session.incoming = None
 
     def _forget(self, session: _Session) -> None:
         session.receiver.close()
+        self._close_file(session)
         self._sessions.pop(session.number, None)
         self._by_token.pop(session.token, None)
 
@@ -427,7 +465,7 @@ class Server:
     def _age(self, session: _Session, now: float) -> None:
         silent = now - session.heard_at
         if (session.phase is Phase.HALF_OPEN and silent > HALF_OPEN_S) or (
-            session.phase is Phase.ENDED and silent > TOMBSTONE_S and session.incoming is None
+            session.phase is Phase.ENDED and silent > TOMBSTONE_S and session.job is None
         ):
             self._forget(session)
         elif session.phase is Phase.RECEIVING and silent > IDLE_S:
@@ -442,7 +480,3 @@ class Server:
         session.synced_at = now
         ranges = incoming.take_unsynced()
         self._start(session, lambda: incoming.sync(ranges))
-
-
-def _count(ranges: tuple[tuple[int, int], ...]) -> int:
-    return sum(last - first + 1 for first, last in ranges)

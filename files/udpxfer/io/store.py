@@ -29,10 +29,20 @@ FREE_RESERVE_BYTES = 64 * 1024 * 1024
 """Left free on the file system, so that a full disk stops transfers and not the host."""
 
 _ENTRY = struct.Struct(">III")  # first record, last record, CRC-32 of the two
+_PUBLISHED = struct.Struct(">I8s")  # a mark that is no range, and the attempt that published
+_PUBLISHED_MARK = 0xFFFF_FFFF
 _NO_PREALLOCATION = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 _NO_LINK = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 Ranges = tuple[tuple[int, int], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is on disk of an offered file already."""
+
+    stored: Ranges = ()
+    published: bool = False  # by an earlier session of the same attempt, whose last message was lost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +108,8 @@ class Store:
         """Close the directory."""
         os.close(self._root)
 
-    def plan(self, offer: Offer) -> Ranges:
-        """Records of ``offer`` that are on disk already. Raises TransferError when the file is not wanted.
+    def plan(self, offer: Offer) -> Plan:
+        """What is on disk of ``offer`` already. Raises TransferError when the file is not wanted.
 
         Writes nothing: the offer may be a replay.
         """
@@ -114,18 +124,20 @@ class Store:
             directory = self._open_directory(offer.label, create=False)
         except FileNotFoundError:
             self._check_space(self._root, offer.file_bytes)
-            return ()
+            return Plan()
         except OSError as error:
             raise _storage_error(error, f"cannot use the directory '{offer.label}'") from error
         try:
-            if not limits.overwrite and _exists(offer.name, directory):
-                raise TransferError(
-                    Code.FILE_EXISTS, f"'{offer.name}' exists" + (f" below '{offer.label}'" * bool(offer.label))
-                )
-            ranges = _read_journal(offer, directory)
-            done = sum(last - first + 1 for first, last in ranges) * RECORD_BYTES
+            journal = _read_journal(offer, directory)
+            if _exists(offer.name, directory):
+                if journal.published_by == offer.attempt:
+                    return Plan(published=True)
+                if not limits.overwrite:
+                    where = f" below '{offer.label}'" if offer.label else ""
+                    raise TransferError(Code.FILE_EXISTS, f"'{offer.name}' exists{where}")
+            done = sum(last - first + 1 for first, last in journal.stored) * RECORD_BYTES
             self._check_space(directory, max(offer.file_bytes - done, 0))
-            return ranges
+            return Plan(journal.stored)
         finally:
             os.close(directory)
 
@@ -181,27 +193,41 @@ def _journal_header(offer: Offer) -> bytes:
     return json.dumps(fields, sort_keys=True).encode() + b"\n"
 
 
-def _read_journal(offer: Offer, directory: int) -> Ranges:
-    """The ranges that the journal vouches for; entries behind a damaged one do not count."""
+@dataclasses.dataclass(frozen=True)
+class _Journal:
+    """What a journal vouches for."""
+
+    stored: Ranges = ()
+    published_by: bytes = b""
+
+
+def _read_journal(offer: Offer, directory: int) -> _Journal:
+    """The journal of the offered file; entries behind a damaged one do not count."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-    header = _journal_header(offer)
     try:
         with open(os.open(_hidden_name(offer.name, "journal"), flags, dir_fd=directory), "rb") as journal:
-            if journal.readline(4096) != header:
-                return ()
+            if journal.readline(4096) != _journal_header(offer):
+                return _Journal()
             content = journal.read()
-        part = os.stat(_hidden_name(offer.name, "part"), dir_fd=directory, follow_symlinks=False)
     except OSError:
-        return ()
-    if part.st_size != offer.file_bytes:
-        return ()
+        return _Journal()
     ranges: list[tuple[int, int]] = []
+    published_by = b""
     for offset in range(0, len(content) - _ENTRY.size + 1, _ENTRY.size):
-        first, last, check = _ENTRY.unpack_from(content, offset)
-        if check != zlib.crc32(content[offset : offset + 8]) or first > last:
+        entry = content[offset : offset + _ENTRY.size]
+        first, last, check = _ENTRY.unpack(entry)
+        if first == _PUBLISHED_MARK:
+            published_by = _PUBLISHED.unpack(entry)[1]
+        elif check == zlib.crc32(entry[:8]) and first <= last:
+            ranges.append((first, last))
+        else:
             break
-        ranges.append((first, last))
-    return _merge(ranges)
+    try:
+        part = os.stat(_hidden_name(offer.name, "part"), dir_fd=directory, follow_symlinks=False)
+        whole = part.st_size == offer.file_bytes
+    except OSError:
+        whole = False
+    return _Journal(_merge(ranges) if whole else (), published_by)
 
 
 def _merge(ranges: list[tuple[int, int]]) -> Ranges:
@@ -280,12 +306,13 @@ class Incoming:
         name, directory = self._offer.name, self._directory
         with _storage(f"cannot publish '{name}'"):
             os.fsync(self._part)
+            # If we die before DONE arrives, the sender's next offer of this attempt learns from here that it succeeded.
+            os.write(self._journal, _PUBLISHED.pack(_PUBLISHED_MARK, self._offer.attempt))
+            os.fdatasync(self._journal)
             if self._overwrite:
                 os.replace(self._part_name, name, src_dir_fd=directory, dst_dir_fd=directory)
             else:
                 self._link(name)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._journal_name, dir_fd=directory)
             os.fsync(directory)
 
     def _link(self, name: str) -> None:
@@ -305,11 +332,12 @@ class Incoming:
         os.unlink(self._part_name, dir_fd=directory)
 
     def close(self, keep: bool) -> None:
-        """Close the file; without ``keep`` also remove what is not published."""
+        """Close the file; with ``keep`` leave the hidden files for a later resume."""
         os.close(self._part)
         os.close(self._journal)
         if not keep:
-            for name in (self._journal_name, self._part_name):
+            # The part goes first: a journal alone vouches for nothing.
+            for name in (self._part_name, self._journal_name):
                 with contextlib.suppress(OSError):
                     os.unlink(name, dir_fd=self._directory)
         os.close(self._directory)

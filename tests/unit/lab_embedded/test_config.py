@@ -95,8 +95,10 @@ def test_ssh_config_quotes_the_lab_folder(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     seen = settings_seen_by_ssh(folder, "alpine-1")
     # ssh replaces %% and %h later, so they still stand here.
-    words = [word.replace("%%", "%") for word in shlex.split(seen["proxycommand"])]
-    assert words[1:] == [str(config.PROGRAM), "connect", str(folder), "%h", "%p"]
+    doubled = str(folder).replace("%", "%%")
+    assert shlex.split(seen["proxycommand"])[1:] == [str(config.PROGRAM), "connect", doubled, "%h", "%p"]
+    assert seen["identityfile"] == f"{doubled}/id_ed25519"
+    assert seen["userknownhostsfile"] == f"{folder}/known_hosts"  # shown with %% replaced
 
 
 def test_ssh_config_names_are_not_patterns(tmp_path: Path) -> None:

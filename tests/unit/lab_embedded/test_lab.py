@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
-from alpinelab import config, image, packages, system
+from alpinelab import config, holder, image, packages, system
 from alpinelab import lab as labs
 from alpinelab.system import LabError
 
@@ -76,6 +78,21 @@ def test_down_spares_a_stranger_and_removes_the_stale_note(lab: labs.Lab, proces
     assert labs.down(lab) == {"changed": False}
     assert system.started(process) is not None
     assert not lab.state_file.exists()
+
+
+def test_down_removes_a_dead_control_socket(lab: labs.Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(lab.folder)  # a socket's path must be short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("10.9.0.11")
+    assert labs.down(lab) == {"changed": True}
+    assert sorted(path.name for path in lab.folder.iterdir()) == ["lab.json", "lock"]
+
+
+def test_holder_that_nobody_noted_ends_before_it_does_anything(lab: labs.Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))  # `up` was killed: its end of the pipe is closed
+    monkeypatch.setattr(holder, "run", lambda *command, **_: pytest.fail(f"ran {command}"))
+    holder.hold(lab.folder, Path("/nowhere"))
+    assert [path.name for path in lab.folder.iterdir()] == ["lab.json"]
 
 
 def test_down_of_a_lab_that_never_was_makes_nothing(tmp_path: Path) -> None:

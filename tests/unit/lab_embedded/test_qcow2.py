@@ -44,7 +44,7 @@ def image(clusters: list[tuple[str, bytes]]) -> bytes:
             entries.append(COMPRESSED | sectors << (62 - (CLUSTER_BITS - 8)) | offset)
             data += packed
         else:
-            entries.append(ZEROS if kind == "zeros" else 0)
+            entries.append(COPIED | start | ZEROS if kind == "zeros" else 0)  # zeros that have room set aside
     l1 = struct.pack(">Q", COPIED | 2 * CLUSTER).ljust(CLUSTER, b"\0")
     l2 = struct.pack(f">{len(entries)}Q", *entries).ljust(CLUSTER, b"\0")
     return header(size=len(clusters) * CLUSTER) + l1 + l2 + bytes(data) + b"\0" * 512

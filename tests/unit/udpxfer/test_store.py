@@ -13,7 +13,14 @@ from udpxfer.io import store as store_module
 from udpxfer.io.store import Incoming, Limits, Store
 
 CONTENT = os.urandom(3 * RECORD_BYTES + 5)
-OFFER = Offer(1472, len(CONTENT), b"s" * 16, "run/mode", "image.png")
+
+
+def offer_of(size: int, name: str = "image.png", label: str = "", source: bytes = b"s", attempt: bytes = b"a") -> Offer:
+    """An offer of a file."""
+    return Offer(1472, size, source * 16, attempt * 8, label, name)
+
+
+OFFER = offer_of(len(CONTENT), label="run/mode")
 
 
 def write_all(incoming: Incoming, content: bytes = CONTENT) -> None:
@@ -44,7 +51,7 @@ def test_nothing_shows_before_it_is_whole(store: Store, tmp_path: Path) -> None:
     write_all(incoming)
     assert not (tmp_path / "run/mode/image.png").exists()
     incoming.publish()
-    incoming.close(keep=True)
+    incoming.close(keep=False)
     assert (tmp_path / "run/mode/image.png").read_bytes() == CONTENT
     assert files(tmp_path) == ["run/mode/image.png"]
 
@@ -69,11 +76,11 @@ def test_overwrite_replaces(tmp_path: Path) -> None:
     store = Store(str(tmp_path), Limits(overwrite=True))
     (tmp_path / "run/mode").mkdir(parents=True)
     (tmp_path / "run/mode/image.png").write_bytes(b"old")
-    assert store.plan(OFFER) == ()
+    assert store.plan(OFFER).stored == ()
     incoming = store.create(OFFER, ())
     write_all(incoming)
     incoming.publish()
-    incoming.close(keep=True)
+    incoming.close(keep=False)
     assert (tmp_path / "run/mode/image.png").read_bytes() == CONTENT
 
 
@@ -85,13 +92,13 @@ def test_resume_takes_what_was_synced_and_only_that(store: Store, tmp_path: Path
     incoming.sync(incoming.take_unsynced())
     incoming.write(1, view[RECORD_BYTES : 2 * RECORD_BYTES])  # never synced: does not count
     incoming.close(keep=True)
-    stored = store.plan(OFFER)
+    stored = store.plan(OFFER).stored
     assert stored == ((0, 0), (2, 2))
     again = store.create(OFFER, stored)
     again.write(1, view[RECORD_BYTES : 2 * RECORD_BYTES])
     again.write(3, view[3 * RECORD_BYTES :])
     again.publish()
-    again.close(keep=True)
+    again.close(keep=False)
     assert (tmp_path / "run/mode/image.png").read_bytes() == CONTENT
 
 
@@ -100,9 +107,9 @@ def test_another_source_starts_over(store: Store) -> None:
     write_all(incoming)
     incoming.sync(incoming.take_unsynced())
     incoming.close(keep=True)
-    assert store.plan(OFFER) == ((0, 3),)
-    assert store.plan(Offer(1472, len(CONTENT), b"t" * 16, "run/mode", "image.png")) == ()
-    assert store.plan(Offer(1472, len(CONTENT) + 1, b"s" * 16, "run/mode", "image.png")) == ()
+    assert store.plan(OFFER).stored == ((0, 3),)
+    assert store.plan(offer_of(len(CONTENT), label="run/mode", source=b"t")).stored == ()
+    assert store.plan(offer_of(len(CONTENT) + 1, label="run/mode")).stored == ()
 
 
 def test_a_journal_cut_at_any_byte_is_believed_only_as_far_as_it_is_whole(store: Store, tmp_path: Path) -> None:
@@ -117,9 +124,19 @@ def test_a_journal_cut_at_any_byte_is_believed_only_as_far_as_it_is_whole(store:
     for length in range(len(whole)):
         journal.write_bytes(whole[:length])
         count = max(length - entries, 0) // 12
-        assert store.plan(OFFER) == (((0, count - 1),) if count else ())
+        assert store.plan(OFFER).stored == (((0, count - 1),) if count else ())
     journal.write_bytes(whole[:entries] + bytes([whole[entries] ^ 1]) + whole[entries + 1 :])
-    assert store.plan(OFFER) == ()
+    assert store.plan(OFFER).stored == ()
+
+
+def test_the_attempt_that_published_learns_so_after_a_crash(store: Store, tmp_path: Path) -> None:
+    incoming = store.create(OFFER, ())
+    write_all(incoming)
+    incoming.publish()  # and now the receiver dies: nothing is closed
+    assert Store(str(tmp_path), Limits()).plan(OFFER).published
+    with pytest.raises(TransferError) as error:
+        store.plan(offer_of(len(CONTENT), label="run/mode", attempt=b"b"))
+    assert code_of(error) is Code.FILE_EXISTS
 
 
 def test_discarding_leaves_nothing(store: Store, tmp_path: Path) -> None:
@@ -134,25 +151,25 @@ def test_discarding_leaves_nothing(store: Store, tmp_path: Path) -> None:
 )
 def test_bad_names_are_refused(store: Store, name: str) -> None:
     with pytest.raises(TransferError) as error:
-        store.plan(Offer(1472, 1, b"s" * 16, "", name))
+        store.plan(offer_of(1, name))
     assert code_of(error) is Code.BAD_NAME
 
 
 @pytest.mark.parametrize("label", ["..", "a/..", "/a", "a/", "a/b/c", "a//b", ".a", "a b", "x" * 65, "a\n"])
 def test_bad_labels_are_refused(store: Store, label: str) -> None:
     with pytest.raises(TransferError) as error:
-        store.plan(Offer(1472, 1, b"s" * 16, label, "name"))
+        store.plan(offer_of(1, "name", label))
     assert code_of(error) is Code.BAD_LABEL
 
 
 @pytest.mark.parametrize("name", ["a b", "-rf", "ü", "日本", "x" * 255, "a=b:c", ".hidden", "'\"`$(id)"])
 def test_unusual_names_are_kept(store: Store, tmp_path: Path, name: str) -> None:
-    offer = Offer(1472, len(CONTENT), b"s" * 16, "", name)
-    assert store.plan(offer) == ()
+    offer = offer_of(len(CONTENT), name)
+    assert store.plan(offer).stored == ()
     incoming = store.create(offer, ())
     write_all(incoming)
     incoming.publish()
-    incoming.close(keep=True)
+    incoming.close(keep=False)
     assert files(tmp_path) == [name]
 
 
@@ -169,24 +186,24 @@ def test_symbolic_links_are_not_followed(store: Store, tmp_path: Path) -> None:
 def test_a_dangling_link_counts_as_existing(store: Store, tmp_path: Path) -> None:
     (tmp_path / "name").symlink_to("nowhere")
     with pytest.raises(TransferError) as error:
-        store.plan(Offer(1472, 1, b"s" * 16, "", "name"))
+        store.plan(offer_of(1, "name"))
     assert code_of(error) is Code.FILE_EXISTS
 
 
 def test_limits(tmp_path: Path) -> None:
     store = Store(str(tmp_path), Limits(file_bytes=100, total_bytes=150))
     with pytest.raises(TransferError) as error:
-        store.plan(Offer(1472, 101, b"s" * 16, "", "name"))
+        store.plan(offer_of(101))
     assert code_of(error) is Code.FILE_TOO_LARGE
-    store.create(Offer(1472, 100, b"s" * 16, "", "name"), ()).close(keep=False)
+    store.create(offer_of(100), ()).close(keep=False)
     with pytest.raises(TransferError) as error:
-        store.plan(Offer(1472, 51, b"s" * 16, "", "other"))
+        store.plan(offer_of(51, "other"))
     assert code_of(error) is Code.TOTAL_LIMIT
 
 
 def test_a_file_that_does_not_fit_is_refused_before_a_byte_is_sent(store: Store) -> None:
     with pytest.raises(TransferError) as error:
-        store.plan(Offer(1472, 2**50, b"s" * 16, "", "name"))
+        store.plan(offer_of(2**50))
     assert code_of(error) is Code.DISK_FULL
 
 
@@ -198,5 +215,5 @@ def test_a_file_system_without_hard_links(store: Store, tmp_path: Path, monkeypa
     incoming = store.create(OFFER, ())
     write_all(incoming)
     incoming.publish()
-    incoming.close(keep=True)
+    incoming.close(keep=False)
     assert files(tmp_path) == ["run/mode/image.png"]

@@ -11,12 +11,12 @@ from udpxfer.errors import Code
 
 U32 = st.integers(0, 2**32 - 1)
 U64 = st.integers(0, 2**64 - 1)
-NAMES = st.text(min_size=1).filter(lambda name: len(name.encode(errors="replace")) <= 255)
 OFFERS = st.builds(
     wire.Offer,
     datagram_bytes=st.integers(MIN_DATAGRAM_BYTES, 61_472),
     file_bytes=U64,
     source_id=st.binary(min_size=16, max_size=16),
+    attempt=st.binary(min_size=8, max_size=8),
     label=st.from_regex(r"[a-z]{0,20}", fullmatch=True),
     name=st.from_regex(r"[^\x00/]{1,60}", fullmatch=True).filter(lambda name: name.isprintable()),
 )

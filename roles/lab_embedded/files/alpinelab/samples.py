@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .image import Say, cache_folder
-from .system import LabError
+from .system import LabError, locked
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -33,6 +33,7 @@ SAMPLES = (
     Sample("image1.jpg", "image 1", (0.2855, 0.0115), 0.01, (1400, 1050), {"quality": 85}),
     Sample("image2.png", "image 2", (-0.7453, 0.1127), 0.0065, (2000, 1500)),
 )
+LOCK_TIMEOUT_S = 120.0
 # Drawn larger and scaled down, for smooth edges.
 OVERSAMPLING = 2
 # Frequency and phase of red, green and blue over the depths of the set.
@@ -41,21 +42,26 @@ CHANNELS = ((3.0, 0.0), (2.5, 0.5), (2.0, 1.0))
 
 def publish(folder: Path, say: Say) -> None:
     """Put the images into `folder`; one that is there, whoever made it, is left alone."""
-    drawn = cache_folder() / f"samples-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]}"
+    cache = cache_folder()
+    drawn = cache / f"samples-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]}"
+    with locked(cache / "samples.lock", LOCK_TIMEOUT_S, "another lab draws the sample images and does not end"):
+        for sample in SAMPLES:
+            if not (drawn / sample.name).exists():
+                say(f"drawing {sample.name}")
+                _save(_draw(sample), drawn / sample.name, sample.options)
     for sample in SAMPLES:
-        if (folder / sample.name).exists():
-            continue
-        if not (drawn / sample.name).exists():
-            say(f"drawing {sample.name}")
-            drawn.mkdir(parents=True, exist_ok=True)
-            unfinished = drawn / f".{sample.name}"
-            picture = _draw(sample)
-            with unfinished.open("wb") as file:
-                picture.save(file, Path(sample.name).suffix[1:].replace("jpg", "jpeg"), **sample.options)
-            unfinished.replace(drawn / sample.name)
-        unfinished = folder / f".{sample.name}"
-        shutil.copyfile(drawn / sample.name, unfinished)
-        unfinished.replace(folder / sample.name)
+        if not (folder / sample.name).exists():
+            unfinished = folder / f".{sample.name}"
+            shutil.copyfile(drawn / sample.name, unfinished)
+            unfinished.replace(folder / sample.name)
+
+
+def _save(picture: Image.Image, target: Path, options: dict[str, Any]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}")
+    with unfinished.open("wb") as file:
+        picture.save(file, target.suffix[1:].replace("jpg", "jpeg"), **options)
+    unfinished.replace(target)
 
 
 def _draw(sample: Sample) -> Image.Image:
