@@ -168,6 +168,13 @@ class TestRunProgram:
             assert time.monotonic() < deadline, "the child outlived its parent"
             time.sleep(0.01)
 
+    def test_a_link_in_the_logs_place_is_not_followed(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "precious").write_text("kept")
+        (tmp_path / "log").symlink_to(tmp_path / "precious")
+        self.run(capsys, tmp_path, "print('hello')")
+        assert (tmp_path / "precious").read_text() == "kept"
+        assert (tmp_path / "log").read_text() == "hello\n"
+
     def test_a_program_that_is_not_there(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         result = run_module(
             "run_program",
