@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -38,16 +37,11 @@ def zipapp_bytes(package: Path) -> bytes:
 
 
 def replace_file(dest: Path, content: bytes) -> None:
-    """Write the whole file or nothing."""
+    """Write the whole file or leave the former one; its folder is made when missing."""
     dest.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=dest.parent, prefix=f".{dest.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        Path(temporary).replace(dest)
-    except BaseException:
-        Path(temporary).unlink()
-        raise
+    temporary = dest.with_name(f".{dest.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    temporary.replace(dest)
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types

@@ -73,7 +73,7 @@ def sending_problem(sent: Json | None) -> str | None:
     if sent is None:
         return NO_RESULT
     if sent.get("error"):
-        return "{code}: {message} {fix}".format(**sent["error"])
+        return "{code}: {message}; {fix}".format(**sent["error"])
     return None if sent.get("verified") else "the receiver did not confirm it"
 
 

@@ -11,7 +11,7 @@ import subprocess
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -44,6 +44,17 @@ class Ending:
     seconds: float
 
 
+def new_file(path: Path, owner: pwd.struct_passwd) -> BinaryIO:
+    """A new file of this owner in the place of any former one.
+
+    The folder belongs to the owner too, so whatever stands there (a link, say) is removed and never written through.
+    """
+    path.unlink(missing_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+    os.fchown(handle, owner.pw_uid, owner.pw_gid)
+    return os.fdopen(handle, "wb")
+
+
 def run(argv: list[str], user: str, log: Path, timeout_s: float) -> Ending:
     """Run the program in a process group of its own; at the time limit the whole group is killed.
 
@@ -51,14 +62,15 @@ def run(argv: list[str], user: str, log: Path, timeout_s: float) -> Ending:
     """
     account = pwd.getpwnam(user)
     environment = {**os.environ, "HOME": account.pw_dir, "USER": user, "LOGNAME": user}
+    # Who is this user already may not, and need not, become it.
+    identity: dict[str, Any] = {}
+    if account.pw_uid != os.geteuid():
+        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
     start = time.monotonic()
-    with log.open("wb") as output:
-        os.fchown(output.fileno(), account.pw_uid, account.pw_gid)
+    with new_file(log, account) as output:
         process = subprocess.Popen(
             argv,
-            user=account.pw_uid,
-            group=account.pw_gid,
-            extra_groups=[],
+            **identity,
             umask=0o027,
             env=environment,
             cwd="/",
@@ -117,7 +129,8 @@ def main() -> None:
     except (KeyError, OSError) as error:
         module.fail_json(msg=f"{params['what']} could not be started: {error}. Run with --tags deploy first.")
     if params["record"]:
-        Path(params["record"]).write_text(json.dumps(asdict(ending)) + "\n")
+        with new_file(Path(params["record"]), pwd.getpwnam(params["user"])) as record:
+            record.write(json.dumps(asdict(ending)).encode() + b"\n")
     if ending.timed_out or ending.exit_status != 0:
         module.fail_json(msg=problem(ending, params["what"], params["advice"], log), **asdict(ending))
     module.exit_json(changed=True, result=read_json(params["result"]), **asdict(ending))
