@@ -1,25 +1,30 @@
-"""What all tests share: one random seed, printed at the start, that repeats a run exactly."""
+"""What all tests share: random numbers that a printed seed repeats."""
 
 from __future__ import annotations
 
-import os
 import random
 
 import hypothesis
 import pytest
 
-SEED_VARIABLE = "UDPXFER_TEST_SEED"
-SEED = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().getrandbits(32))
-
 hypothesis.settings.register_profile("project", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("project")
 
 
-def pytest_report_header() -> str:
-    return f"random seed: {SEED} (repeat with {SEED_VARIABLE}={SEED})"
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, help="repeat a random test that failed with this seed")
 
 
 @pytest.fixture
-def rng() -> random.Random:
+def seed(request: pytest.FixtureRequest) -> int:
+    """The seed of a random test, printed when it fails."""
+    given = request.config.getoption("--seed")
+    value = random.SystemRandom().randrange(2**32) if given is None else int(given)
+    print(f"repeat with --seed {value}")
+    return value
+
+
+@pytest.fixture
+def rng(seed: int) -> random.Random:
     """Random numbers that the printed seed repeats."""
-    return random.Random(SEED)
+    return random.Random(seed)

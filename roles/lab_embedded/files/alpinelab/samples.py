@@ -66,7 +66,7 @@ def _save(picture: Image.Image, target: Path, options: dict[str, Any]) -> None:
 
 def _draw(sample: Sample) -> Image.Image:
     try:
-        from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415 every ssh connection would wait for it
+        from PIL import Image, ImageDraw, ImageFont
     except ImportError:
         raise LabError("the Python package pillow is missing; install with: pip install pillow") from None
     (x, y), (columns, rows) = sample.centre, sample.size
