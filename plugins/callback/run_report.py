@@ -29,11 +29,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible ships no ty
         super().__init__()
         self._text = ""
 
-    def v2_runner_on_ok(self, result: Any) -> None:  # noqa: ANN401 (ansible ships no types)
+    def v2_runner_on_ok(self, result: Any) -> None:
         """Keep the text of the task that made one."""
         self._text = result.result.get("report_text", self._text)
 
-    def v2_playbook_on_stats(self, _stats: Any) -> None:  # noqa: ANN401 (ansible ships no types)
+    def v2_playbook_on_stats(self, _stats: Any) -> None:
         """Print it; runs after the recap, because the standard callback comes first."""
         if self._text:
             self._display.display(f"\n{self._text}")

@@ -40,7 +40,7 @@ def image_list(urls: list[str]) -> list[dict[str, str]]:
     return [{"name": image_name(url), "url": url} for url in urls]
 
 
-def image_problems(urls: Any) -> list[str]:  # noqa: ANN401 (whatever a user wrote)
+def image_problems(urls: Any) -> list[str]:
     """What is wrong with a list of image addresses, one text per problem with its fix."""
     if not isinstance(urls, list) or not urls:
         return ["image_urls must be a list with at least one address, such as ['http://192.168.122.1/image1.jpg']."]
