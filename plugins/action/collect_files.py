@@ -6,11 +6,14 @@ import hashlib
 import shutil
 import tarfile
 import tempfile
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+
+FETCH_ATTEMPTS = 3
 
 
 def check_names(archive: tarfile.TarFile, allowed: list[str]) -> None:
@@ -30,16 +33,27 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def unpack(archive_path: Path, dest: Path, allowed: list[str], packed_sha256: str) -> None:
+def fetch(copy: Callable[[str, str], None], remote: str, local: Path, packed_sha256: str) -> None:
+    """Fetch a file until it is the one that was packed; small SSH servers cut large output short now and then.
+
+    Raises ValueError when it never was.
+    """
+    for _ in range(FETCH_ATTEMPTS):
+        copy(remote, str(local))
+        if hashlib.sha256(local.read_bytes()).hexdigest() == packed_sha256:
+            return
+    message = (
+        f"{local.stat().st_size} bytes came over SSH, but not those that were packed, {FETCH_ATTEMPTS} times. "
+        "Look at the host's SSH server, then run again with --tags collect."
+    )
+    raise ValueError(message)
+
+
+def unpack(archive_path: Path, dest: Path, allowed: list[str]) -> None:
     """Unpack below dest in the place of what a former collection left there.
 
-    Raises ValueError for an archive that is not the one packed or has names that were not asked for; nothing was
-    changed then.
+    Raises ValueError for names that were not asked for; nothing was changed then.
     """
-    content = archive_path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != packed_sha256:
-        message = f"only {len(content)} bytes came over SSH, or others than were packed. Run again with --tags collect."
-        raise ValueError(message)
     with tarfile.open(archive_path) as archive:
         check_names(archive, allowed)
         for name in allowed:
@@ -78,8 +92,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                 allowed = [item["into"] for item in options["items"]] + [options["description"]]
                 with tempfile.TemporaryDirectory() as local:
                     archive = Path(local) / "collected.tar"
-                    self._connection.fetch_file(remote, str(archive))
-                    unpack(archive, dest, allowed, packed["sha256"])
+                    fetch(self._connection.fetch_file, remote, archive, packed["sha256"])
+                    unpack(archive, dest, allowed)
         except (ValueError, tarfile.TarError) as error:
             raise AnsibleActionFail(str(error)) from error
         finally:
