@@ -34,7 +34,7 @@ class Sending:
         """Send one file; never raises an Exception."""
         try:
             return send_file(job, self.key, self.progress)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 one job's defect must not hide the others' results
             return failed(job, TransferError(Code.INTERNAL, repr(error)))
 
 

@@ -51,7 +51,7 @@ class ReceiverProcess:
     def __init__(self, folder: Path, key: Path, *options: str, bind: str = "127.0.0.1:0") -> None:
         self.into = folder / "into"
         self._log = folder / "log"
-        self._options = ["--into", self.into, "--key-file", key, "--log", self._log, *options]
+        self._options: list[str | Path] = ["--into", self.into, "--key-file", key, "--log", self._log, *options]
         self.address = bind
         self.start()
 

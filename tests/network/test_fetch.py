@@ -10,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -21,7 +22,7 @@ BODY = os.urandom(300_000)
 class Handler(http.server.BaseHTTPRequestHandler):
     """/good works, /flaky breaks off its first body, /busy answers 503 once, /endless does not say how long it is."""
 
-    seen: set[str] = set()
+    seen: ClassVar[set[str]] = set()
 
     def do_GET(self) -> None:
         first = self.path not in self.seen

@@ -36,7 +36,7 @@ def test_two_files_to_two_receivers(mode: str, start_receiver: StartReceiver, se
     assert outcome.status == 0, outcome.errors
     assert outcome.result["ok"] is True
     assert outcome.result["mode"] == mode
-    for source, receiver, told in zip((small, large), (first, second), outcome.transfers):
+    for source, receiver, told in zip((small, large), (first, second), outcome.transfers, strict=True):
         stored = receiver.into / "run" / mode / source.name
         assert stored.read_bytes() == source.read_bytes()
         assert receiver.stop() == 0

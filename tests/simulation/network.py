@@ -6,10 +6,11 @@ Nothing here waits: the clock jumps to the next event, so that hours of protocol
 from __future__ import annotations
 
 import dataclasses
+import functools
 import heapq
 import itertools
 import random
-from typing import Callable
+from collections.abc import Callable
 
 from udpxfer.core import wire
 from udpxfer.core.congestion import Congestion
@@ -63,7 +64,7 @@ class Link:
                 altered = bytearray(datagram)
                 altered[rng.randrange(len(altered))] ^= 1 << rng.randrange(8)
                 copy = bytes(altered)
-            self._clock.at(leave + path.delay_s + rng.random() * path.jitter_s, lambda copy=copy: self._deliver(copy))
+            self._clock.at(leave + path.delay_s + rng.random() * path.jitter_s, functools.partial(self._deliver, copy))
 
 
 class Clock:

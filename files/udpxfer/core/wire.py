@@ -20,7 +20,7 @@ PROLOGUE = b"udpxfer 1"
 Buffer = Union[bytes, bytearray, memoryview]
 
 
-class BadDatagram(Exception):
+class BadDatagram(Exception):  # noqa: N818 no error of the program, but what a network is like
     """The bytes are not a valid datagram: it is dropped and counted, nothing else happens."""
 
 

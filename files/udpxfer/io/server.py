@@ -7,6 +7,7 @@ has the session's keys (any sealed message or whole record) nothing is written t
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import enum
 import os
 import resource
@@ -144,10 +145,8 @@ class Server:
             self._timers_at = 0.0
 
     def _wake(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):  # the pipe is full: the loop wakes anyway
             os.write(self._wake_out, b"\0")
-        except BlockingIOError:
-            pass  # the pipe is full: the loop wakes anyway
 
     def _shut_down(self) -> None:
         """Make half received files durable, so that they can be resumed, and say goodbye."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +28,7 @@ def test_segments_cover_the_file(size: int, datagram_bytes: int) -> None:
         spans = [geometry.segment_span(record, index) for index in range(geometry.segments_of(record))]
         assert spans[0][0] == 0
         assert spans[-1][1] == geometry.plain_bytes(record) + TAG_BYTES
-        assert all(before[1] == after[0] for before, after in zip(spans, spans[1:]))
+        assert all(before[1] == after[0] for before, after in itertools.pairwise(spans))
         assert all(end > start for start, end in spans)
         assert len(spans) <= MAX_SEGMENTS
         assert spans[-1][1] + len(spans) * HEADER_BYTES <= MAX_GSO_BYTES

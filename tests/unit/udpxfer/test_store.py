@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,7 +10,6 @@ import pytest
 from udpxfer.core.geometry import RECORD_BYTES
 from udpxfer.core.wire import Offer
 from udpxfer.errors import Code, TransferError
-from udpxfer.io import store as store_module
 from udpxfer.io.store import Incoming, Limits, Store
 
 CONTENT = os.urandom(3 * RECORD_BYTES + 5)
@@ -209,9 +209,9 @@ def test_a_file_that_does_not_fit_is_refused_before_a_byte_is_sent(store: Store)
 
 def test_a_file_system_without_hard_links(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_link(*_: object, **__: object) -> None:
-        raise OSError(store_module.errno.EPERM, "no hard links here")
+        raise OSError(errno.EPERM, "no hard links here")
 
-    monkeypatch.setattr(store_module.os, "link", no_link)
+    monkeypatch.setattr(os, "link", no_link)
     incoming = store.create(OFFER, ())
     write_all(incoming)
     incoming.publish()

@@ -1,0 +1,101 @@
+"""Ansible action: bring files and folders of a host to the controller in one archive."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+FETCH_ATTEMPTS = 3
+
+
+def check_names(archive: tarfile.TarFile, allowed: list[str]) -> None:
+    """Refuse an archive with a name outside what was asked for: a host must not write into another's folder."""
+    for member in archive.getmembers():
+        path = PurePosixPath(member.name)
+        if not any(path == PurePosixPath(name) or PurePosixPath(name) in path.parents for name in allowed):
+            message = f"the archive holds {member.name}, which nobody asked for. Nothing was unpacked."
+            raise ValueError(message)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all in it."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def fetch(copy: Callable[[str, str], None], remote: str, local: Path, packed_sha256: str) -> None:
+    """Fetch a file until it is the one that was packed; small SSH servers cut large output short now and then.
+
+    Raises ValueError when it never was.
+    """
+    for _ in range(FETCH_ATTEMPTS):
+        copy(remote, str(local))
+        if hashlib.sha256(local.read_bytes()).hexdigest() == packed_sha256:
+            return
+    message = (
+        f"{local.stat().st_size} bytes came over SSH, but not those that were packed, {FETCH_ATTEMPTS} times. "
+        "Look at the host's SSH server, then run again with --tags collect."
+    )
+    raise ValueError(message)
+
+
+def unpack(archive_path: Path, dest: Path, allowed: list[str]) -> None:
+    """Unpack below dest in the place of what a former collection left there.
+
+    Raises ValueError for names that were not asked for; nothing was changed then.
+    """
+    with tarfile.open(archive_path) as archive:
+        check_names(archive, allowed)
+        for name in allowed:
+            remove(dest / name)
+        archive.extractall(dest, filter="data")
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
+    """Options: items (path, into), description, program as in the module pack_files; dest on the controller."""
+
+    _requires_connection = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Pack on the host, fetch over the connection, unpack into dest."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, options = self.validate_argument_spec(
+            {
+                "items": {"type": "list", "elements": "dict", "required": True},
+                "description": {"type": "str", "required": True},
+                "program": {"type": "str", "required": True},
+                "dest": {"type": "str", "required": True},
+            }
+        )
+        dest = Path(options.pop("dest"))
+        if not dest.is_dir():
+            message = f"{dest} is not there: no run was opened. Run run_all.yml, which opens one, or name one by -e run_id=..."
+            raise AnsibleActionFail(message)
+        try:
+            folder = self._make_tmp_path()
+            remote = self._connection._shell.join_path(folder, "collected.tar")  # noqa: SLF001 (how actions do it)
+            packed = self._execute_module(
+                module_name="pack_files", module_args={**options, "dest": remote}, task_vars=task_vars
+            )
+            result.update(packed)
+            if not packed.get("failed"):
+                allowed = [item["into"] for item in options["items"]] + [options["description"]]
+                with tempfile.TemporaryDirectory() as local:
+                    archive = Path(local) / "collected.tar"
+                    fetch(self._connection.fetch_file, remote, archive, packed["sha256"])
+                    unpack(archive, dest, allowed)
+        except (ValueError, tarfile.TarError) as error:
+            raise AnsibleActionFail(str(error)) from error
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)  # noqa: SLF001 (how actions do it)
+        return result

@@ -1,0 +1,146 @@
+"""Ansible filters: who sends which image where, and what is wrong with the lists given."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+# Narrower than what the engine stores: safe in paths, addresses and reports without quoting.
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def image_name(url: str) -> str:
+    """The file name of an image: the last part of its address."""
+    return PurePosixPath(unquote(urlsplit(url).path)).name
+
+
+def transfer_plan(urls: list[str], clients: list[str], servers: list[str]) -> list[dict[str, str]]:
+    """Image i goes from client i to server i; the shorter lists go round. Empty without clients or servers."""
+    if not clients or not servers:
+        return []
+    return [
+        {
+            "image": image_name(url),
+            "url": url,
+            "client": clients[index % len(clients)],
+            "server": servers[index % len(servers)],
+        }
+        for index, url in enumerate(urls)
+    ]
+
+
+def image_list(urls: list[str]) -> list[dict[str, str]]:
+    """Name and address of each image."""
+    return [{"name": image_name(url), "url": url} for url in urls]
+
+
+def image_problems(urls: Any) -> list[str]:
+    """What is wrong with a list of image addresses, one text per problem with its fix."""
+    if not isinstance(urls, list) or not urls:
+        return ["image_urls must be a list with at least one address, such as ['http://192.168.122.1/image1.jpg']."]
+    problems = []
+    for url in urls:
+        if not isinstance(url, str) or urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).netloc:
+            problems.append(f"image_urls: {url!r} is no address. Give one that begins with http:// or https://.")
+        elif not SAFE_NAME.fullmatch(image_name(url)):
+            problems.append(
+                f"image_urls: {url} ends in no usable file name. It must be of letters, digits, dot, dash and "
+                "underscore, at most 64, and begin with a letter or digit."
+            )
+    names = Counter(image_name(url) for url in urls if isinstance(url, str))
+    problems += [
+        f"image_urls: {count} addresses end in {name}, so one file would take the other's place. Rename one."
+        for name, count in names.items()
+        if count > 1
+    ]
+    return problems
+
+
+def address_of(variables: Mapping[str, Any], name: str) -> str:
+    """Where a host is reached by the others: udpxfer_address, else ansible_host, else its name."""
+    return str(variables.get("udpxfer_address") or variables.get("ansible_host") or name)
+
+
+def targets_of(
+    hostvars: Mapping[str, Mapping[str, Any]], transfers: list[dict[str, str]], client: str, port: int
+) -> list[str]:
+    """What this client sends where, as IMAGE=ADDRESS:PORT."""
+    return [
+        f"{transfer['image']}={address_of(hostvars[transfer['server']], transfer['server'])}:{port}"
+        for transfer in transfers
+        if transfer["client"] == client
+    ]
+
+
+def host_list(
+    hostvars: Mapping[str, Mapping[str, Any]], servers: list[str], clients: list[str]
+) -> list[dict[str, str]]:
+    """Name, address and role of every host, servers first."""
+    roles = [(name, "server") for name in servers] + [(name, "client") for name in clients]
+    return [{"name": name, "address": address_of(hostvars[name], name), "role": role} for name, role in roles]
+
+
+def host_problems(hosts: list[dict[str, str]]) -> list[str]:
+    """What is wrong with the hosts of host_list, one text per problem with its fix."""
+    problems = [
+        f"The inventory has no {role}. Put at least one host into its group `{role}s`."
+        for role in ("server", "client")
+        if role not in {host["role"] for host in hosts}
+    ]
+    names = Counter(host["name"] for host in hosts)
+    problems += [
+        f"{name} is in the groups `servers` and `clients`. Leave it in one of them."
+        for name, count in names.items()
+        if count > 1
+    ]
+    users: dict[str, set[str]] = {}
+    for host in hosts:
+        users.setdefault(host["address"], set()).add(host["name"])
+    problems += [
+        f"{' and '.join(sorted(sharing))} have the same address {address}. Correct ansible_host of one of them."
+        for address, sharing in users.items()
+        if len(sharing) > 1
+    ]
+    return problems
+
+
+def chosen_by_tags(names: list[str], run_tags: list[str], skip_tags: list[str]) -> list[str]:
+    """The names that --tags and --skip-tags leave, in their own order."""
+    return [name for name in names if (name in run_tags or "all" in run_tags) and name not in skip_tags]
+
+
+def file_base64(path: str) -> str:
+    """A file of the controller in base64. Raises FileNotFoundError, which names it."""
+    return base64.b64encode(Path(path).read_bytes()).decode()
+
+
+def files_digest(paths: list[str]) -> str:
+    """One SHA-256 over several files of the controller; one that is not there (check mode) counts as empty."""
+    digest = hashlib.sha256()
+    for path in map(Path, paths):
+        digest.update(hashlib.sha256(path.read_bytes() if path.is_file() else b"").digest())
+    return digest.hexdigest()
+
+
+class FilterModule:
+    """Tells Ansible the names."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Filter names and their functions."""
+        return {
+            "chosen_by_tags": chosen_by_tags,
+            "file_base64": file_base64,
+            "files_digest": files_digest,
+            "host_list": host_list,
+            "host_problems": host_problems,
+            "image_list": image_list,
+            "image_problems": image_problems,
+            "targets_of": targets_of,
+            "transfer_plan": transfer_plan,
+        }

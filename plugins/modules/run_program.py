@@ -1,0 +1,140 @@
+"""Ansible module: run a program as another user, with a time limit, its output in a file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import signal
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: run_program
+short_description: Run a program as another user, with a time limit, its output in a file
+description:
+  - Needs neither C(sudo) nor C(su) on the host, and ends the program's children too when its time is over.
+options:
+  argv: {description: The program and its arguments., type: list, elements: str, required: true}
+  user: {description: Who runs it., type: str, required: true}
+  log: {description: File that gets what it writes., type: path, required: true}
+  timeout_s: {description: Seconds after which it is stopped., type: float, required: true}
+  what: {description: 'What runs and where, as the error text begins.', type: str, required: true}
+  advice: {description: 'What the reader can do, as the error text ends.', type: str, required: true}
+  result: {description: JSON file that the program writes; its content is returned., type: path}
+  record: {description: JSON file that gets the exit status and time., type: path}
+"""
+
+TAIL_LINES = 10
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a program ended. exit_status is negative after a signal; seconds is wall time."""
+
+    exit_status: int
+    timed_out: bool
+    timeout_s: float
+    seconds: float
+
+
+def new_file(path: Path, owner: pwd.struct_passwd) -> BinaryIO:
+    """A new file of this owner in the place of any former one.
+
+    The folder belongs to the owner too, so whatever stands there (a link, say) is removed and never written through.
+    """
+    path.unlink(missing_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+    os.fchown(handle, owner.pw_uid, owner.pw_gid)
+    return os.fdopen(handle, "wb")
+
+
+def run(argv: list[str], user: str, log: Path, timeout_s: float) -> Ending:
+    """Run the program in a process group of its own; at the time limit the whole group is killed.
+
+    Raises KeyError when there is no such user, OSError when the program or its log cannot be opened.
+    """
+    account = pwd.getpwnam(user)
+    environment = {**os.environ, "HOME": account.pw_dir, "USER": user, "LOGNAME": user}
+    # Who is this user already may not, and need not, become it.
+    identity: dict[str, Any] = {}
+    if account.pw_uid != os.geteuid():
+        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+    start = time.monotonic()
+    with new_file(log, account) as output:
+        process = subprocess.Popen(
+            argv,
+            **identity,
+            umask=0o027,
+            env=environment,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        timed_out = False
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            timed_out = True
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return Ending(process.returncode, timed_out, timeout_s, round(time.monotonic() - start, 3))
+
+
+def problem(ending: Ending, what: str, advice: str, log: Path) -> str:
+    """The error text for an ending that is not a success."""
+    if ending.timed_out:
+        happened = f"did not end within {ending.timeout_s:g} s and was stopped"
+    else:
+        happened = f"ended with status {ending.exit_status}"
+    lines = log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
+    return "\n".join([f"{what} {happened}. {advice}", f"{log}, last lines:", *lines])
+
+
+def read_json(path: str | None) -> dict[str, Any] | None:
+    """The object in a JSON file, None when there is none to read."""
+    if path is None or not Path(path).exists():
+        return None
+    content: dict[str, Any] = json.loads(Path(path).read_text())
+    return content
+
+
+def main() -> None:
+    """Entry point for Ansible."""
+    module = AnsibleModule(
+        argument_spec={
+            "argv": {"type": "list", "elements": "str", "required": True},
+            "user": {"type": "str", "required": True},
+            "log": {"type": "path", "required": True},
+            "timeout_s": {"type": "float", "required": True},
+            "what": {"type": "str", "required": True},
+            "advice": {"type": "str", "required": True},
+            "result": {"type": "path"},
+            "record": {"type": "path"},
+        },
+    )
+    params = module.params
+    log = Path(params["log"])
+    try:
+        ending = run(params["argv"], params["user"], log, params["timeout_s"])
+    except (KeyError, OSError) as error:
+        module.fail_json(msg=f"{params['what']} could not be started: {error}. Run with --tags deploy first.")
+    if params["record"]:
+        with new_file(Path(params["record"]), pwd.getpwnam(params["user"])) as record:
+            record.write(json.dumps(asdict(ending)).encode() + b"\n")
+    if ending.timed_out or ending.exit_status != 0:
+        module.fail_json(msg=problem(ending, params["what"], params["advice"], log), **asdict(ending))
+    module.exit_json(changed=True, result=read_json(params["result"]), **asdict(ending))
+
+
+if __name__ == "__main__":
+    main()

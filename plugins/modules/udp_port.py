@@ -1,0 +1,73 @@
+"""Ansible module: wait until a UDP port is bound."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: udp_port
+short_description: Wait until a UDP port is bound
+description:
+  - C(ansible.builtin.wait_for) cannot see UDP. This polls the kernel's list of sockets of the host.
+options:
+  port: {description: The port., type: int, required: true}
+  timeout_s: {description: Seconds after which it fails., type: float, required: true}
+  log_files: {description: Files whose last lines go into the error text., type: list, elements: path, default: []}
+  host: {description: Name of the host for the error text., type: str, required: true}
+"""
+
+SOCKET_LISTS = (Path("/proc/net/udp"), Path("/proc/net/udp6"))
+POLL_S = 0.05
+TAIL_LINES = 15
+
+
+def bound_ports(listing: str) -> set[int]:
+    """The local ports in the text of /proc/net/udp or udp6."""
+    rows = (line.split() for line in listing.splitlines()[1:])
+    return {int(row[1].rpartition(":")[2], 16) for row in rows if len(row) > 1}
+
+
+def is_bound(port: int) -> bool:
+    """Whether any socket of this host is bound to the UDP port."""
+    return any(port in bound_ports(path.read_text()) for path in SOCKET_LISTS if path.exists())
+
+
+def tail(path: Path) -> str:
+    """The last lines of a log, or that there is none."""
+    if not path.exists():
+        return f"{path}: not there"
+    lines = path.read_text(errors="replace").splitlines()[-TAIL_LINES:]
+    return "\n".join([f"{path}, last lines:", *lines]) if lines else f"{path}: empty"
+
+
+def main() -> None:
+    """Entry point for Ansible."""
+    module = AnsibleModule(
+        argument_spec={
+            "port": {"type": "int", "required": True},
+            "timeout_s": {"type": "float", "required": True},
+            "log_files": {"type": "list", "elements": "path", "default": []},
+            "host": {"type": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    port, timeout_s = module.params["port"], module.params["timeout_s"]
+    if module.check_mode:
+        module.exit_json(skipped=True, skip_reason="check mode started no service, so no port is waited for")
+    deadline = time.monotonic() + timeout_s
+    while not is_bound(port):
+        if time.monotonic() > deadline:
+            logs = "\n".join(tail(Path(path)) for path in module.params["log_files"])
+            module.fail_json(
+                msg=f"{module.params['host']}: nothing has bound UDP port {port} within {timeout_s:g} s, so the "
+                f"receiver does not run. Its logs say why; after mending, run again with --tags receivers.\n{logs}"
+            )
+        time.sleep(POLL_S)
+    module.exit_json(changed=False)
+
+
+if __name__ == "__main__":
+    main()

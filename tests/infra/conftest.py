@@ -1,0 +1,63 @@
+"""What a run must have left on its hosts, read from its run.json: `pytest tests/infra --ansible-inventory=FILE`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+from tests.project import ROOT
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its run.json tells it."""
+
+    document: dict[str, Any]
+
+    @property
+    def run_id(self) -> str:
+        return str(self.document["run_id"])
+
+    @property
+    def modes(self) -> list[str]:
+        return [mode["mode"] for mode in self.document["modes"]]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 at the source by image name."""
+        return {image["name"]: image["sha256"] for image in self.document["images"]}
+
+    def name_of(self, host: Host) -> str:
+        """A host's name in the run; testinfra knows the address it connects to."""
+        known = {host["address"]: str(host["name"]) for host in self.document["hosts"]}
+        hostname = str(host.backend.get_hostname())
+        return known.get(hostname, hostname)
+
+    def transfers(self, **wanted: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Mode and transfer of all transfers with these values, for example server="alpine-1"."""
+        for mode in self.document["modes"]:
+            for transfer in mode["transfers"]:
+                if wanted.items() <= transfer.items():
+                    yield mode["mode"], transfer
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--run-folder", type=Path, default=ROOT / "results" / "latest", help="the run to check (results/latest)"
+    )
+
+
+@pytest.fixture(scope="session")
+def the_run(request: pytest.FixtureRequest) -> Run:
+    path = request.config.getoption("--run-folder") / "run.json"
+    if not path.exists():
+        pytest.exit(
+            f"{path} does not exist: run `make run` first, or name a run by --run-folder=results/RUN", returncode=2
+        )
+    return Run(json.loads(path.read_text(encoding="utf-8")))

@@ -1,0 +1,56 @@
+"""Make's targets: all listed by help, and those that are not there yet say so and fail."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.project import ROOT, run
+
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+INTERNAL = {"venv", "system"}
+PROMISED = [
+    "run",
+    "test",
+    "down",
+    "status",
+    "lint",
+    "bench",
+    "soak",
+    "fuzz",
+    "matrix",
+    "test-gns3",
+    "compare",
+    "release",
+]
+OPEN = re.findall(r"^([a-z0-9-]+):.*\n\t@\$\(call open_issue", MAKEFILE, flags=re.MULTILINE)
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z0-9-]+):", MAKEFILE, flags=re.MULTILINE))
+
+
+def test_help_is_the_default_and_lists_every_target() -> None:
+    result = run("make")
+    listed = {line.split()[0] for line in result.stdout.splitlines()}
+    assert result.returncode == 0
+    assert listed == targets() - INTERNAL
+
+
+@pytest.mark.parametrize("target", PROMISED)
+def test_promised_target_exists(target: str) -> None:
+    assert target in targets()
+
+
+def test_no_target_is_taken_for_a_file() -> None:
+    phony = re.search(r"^\.PHONY: (.*)$", MAKEFILE, flags=re.MULTILINE)
+    assert phony
+    assert set(phony[1].split()) == targets()
+
+
+@pytest.mark.parametrize("target", OPEN)
+def test_open_target_fails_and_says_what_brings_it(target: str) -> None:
+    result = run("make", target)
+    assert result.returncode != 0
+    assert f"make {target}: not there yet" in result.stdout

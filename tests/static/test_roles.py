@@ -1,0 +1,75 @@
+"""Each role says in its argument specs what it takes; defaults, README and code must say the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tools import role_docs
+
+ROLES = role_docs.role_folders()
+each_role = pytest.mark.parametrize("role", ROLES, ids=[role.name for role in ROLES])
+# A lab backend's own role may say its name; all others must not care who made the hosts.
+NOT_FOR_ROLES = re.compile(r"\bgroups\s*[\[.]|\bgroup_names\b|\blab_backend\b|\bembedded\b|\bgns3\b")
+
+
+def options_of_all_entry_points(role: Path) -> dict[str, Any]:
+    return {
+        name: option
+        for spec in role_docs.argument_specs(role).values()
+        for name, option in spec.get("options", {}).items()
+    }
+
+
+def defaults(role: Path) -> dict[str, Any]:
+    path = role / "defaults" / "main.yml"
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
+
+
+def texts(role: Path) -> dict[Path, str]:
+    """What a role runs and renders: tasks, handlers, templates and so on, but not its description."""
+    return {
+        path: path.read_text(encoding="utf-8")
+        for folder in ("tasks", "handlers", "templates", "defaults", "vars", "files")
+        for path in sorted((role / folder).rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+@each_role
+def test_defaults_are_those_of_the_argument_specs(role: Path) -> None:
+    specified = {
+        name: option["default"] for name, option in options_of_all_entry_points(role).items() if "default" in option
+    }
+    assert defaults(role) == specified
+
+
+@each_role
+def test_an_option_is_either_required_or_has_a_default(role: Path) -> None:
+    optional = {name for name, option in options_of_all_entry_points(role).items() if not option.get("required")}
+    assert optional == set(defaults(role))
+
+
+@each_role
+def test_every_option_is_used(role: Path) -> None:
+    code = "\n".join(text for path, text in texts(role).items() if path.parent.name != "defaults")
+    unused = [name for name in options_of_all_entry_points(role) if not re.search(rf"\b{name}\b", code)]
+    assert unused == []
+
+
+@each_role
+def test_readme_table_is_current(role: Path) -> None:
+    readme = (role / "README.md").read_text(encoding="utf-8")
+    assert readme == role_docs.renewed_readme(role), "run `make docs`"
+
+
+@pytest.mark.parametrize(
+    "role", [role for role in ROLES if not role.name.startswith("lab_")], ids=lambda role: role.name
+)
+def test_role_knows_no_group_and_no_backend(role: Path) -> None:
+    found = [f"{path}: {match[0]}" for path, text in texts(role).items() for match in NOT_FOR_ROLES.finditer(text)]
+    assert found == []

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from action import collect_files
+
+from tests.unit.plugins.modules_in_process import run_module
+
+ALLOWED = ["received/alpine-1", "logs/alpine-1/host.json"]
+
+
+def pack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[Path, dict[str, object]]:
+    """An archive as a server makes it, and what the module said about it."""
+    source = tmp_path / "source" / "RUN"
+    (source / "multi_thread").mkdir(parents=True, exist_ok=True)
+    (source / "multi_thread" / "image1.jpg").write_bytes(b"picture")
+    (source / "link").unlink(missing_ok=True)
+    (source / "link").symlink_to("/etc/passwd")
+    archive = tmp_path / "collected.tar"
+    items = [
+        {"path": str(source), "into": "received/alpine-1"},
+        {"path": str(tmp_path / "not there"), "into": "logs/alpine-1/receiver.log"},
+    ]
+    result = run_module(
+        "pack_files", capsys, items=items, description=ALLOWED[1], program="/bin/false", dest=str(archive)
+    )
+    return archive, result
+
+
+def test_packed_files_arrive_and_what_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive, result = pack(tmp_path, capsys)
+    collect_files.unpack(archive, tmp_path, ALLOWED)
+    assert (tmp_path / "received/alpine-1/multi_thread/image1.jpg").read_bytes() == b"picture"
+    assert result["missing"] == [str(tmp_path / "not there")]
+    assert not (tmp_path / "received/alpine-1/link").exists()
+
+
+def test_host_describes_itself_even_without_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive, _ = pack(tmp_path, capsys)
+    collect_files.unpack(archive, tmp_path, ALLOWED)
+    about = json.loads((tmp_path / ALLOWED[1]).read_text())
+    assert sorted(about) == ["kernel", "python", "release", "udpxfer"]
+    assert about["udpxfer"] is None
+    assert about["kernel"]
+
+
+def test_collecting_again_takes_the_place_of_the_former(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive, _ = pack(tmp_path, capsys)
+    stray = tmp_path / "received/alpine-1/stray"
+    stray.parent.mkdir(parents=True)
+    stray.touch()
+    collect_files.unpack(archive, tmp_path, ALLOWED)
+    assert not stray.exists()
+
+
+class CuttingConnection:
+    """Copies files as an SSH server does that cuts the first ones short."""
+
+    def __init__(self, cut: int) -> None:
+        self.cut = cut
+
+    def fetch_file(self, source: str, dest: str) -> None:
+        content = Path(source).read_bytes()
+        Path(dest).write_bytes(content[:-1] if self.cut > 0 else content)
+        self.cut -= 1
+
+
+def test_a_file_cut_short_is_fetched_again(tmp_path: Path) -> None:
+    source, dest = tmp_path / "source", tmp_path / "dest"
+    source.write_bytes(b"content")
+    digest = hashlib.sha256(b"content").hexdigest()
+    collect_files.fetch(CuttingConnection(2).fetch_file, str(source), dest, digest)
+    assert dest.read_bytes() == b"content"
+
+
+def test_a_file_always_cut_short_is_an_error(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"content")
+    with pytest.raises(ValueError, match=r"6 bytes came over SSH.*--tags collect"):
+        collect_files.fetch(CuttingConnection(9).fetch_file, str(source), tmp_path / "dest", "0" * 64)
+
+
+@pytest.mark.parametrize("name", ["received/alpine-3/x", "../x", "/tmp/x", "plan.json", "received/alpine-1x"])
+def test_a_host_cannot_write_elsewhere(tmp_path: Path, name: str) -> None:
+    archive_path = tmp_path / "hostile.tar"
+    with tarfile.open(archive_path, "w") as archive:
+        archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+    with pytest.raises(ValueError, match="nobody asked for"):
+        collect_files.unpack(archive_path, tmp_path / "dest", ALLOWED)

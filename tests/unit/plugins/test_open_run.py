@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from action import open_run
+
+NOON = 1795435200.0  # 2026-11-23 12:00:00 UTC
+
+
+def test_runs_in_one_second_get_folders_of_their_own(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    names = [open_run.open_run(results, {}, NOON) for _ in range(3)]
+    assert names == ["20261123T120000Z", "20261123T120000Z-2", "20261123T120000Z-3"]
+    assert all((results / name).is_dir() for name in names)
+
+
+def test_latest_points_to_the_last_one_and_survives_a_move_of_the_project(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    for moment in (NOON, NOON + 1):
+        open_run.open_run(results, {}, moment)
+    moved = results.rename(tmp_path / "moved")
+    assert (moved / "latest").resolve() == moved / "20261123T120001Z"
+    assert sorted(path.name for path in moved.iterdir()) == ["20261123T120000Z", "20261123T120001Z", "latest"]
+
+
+def test_plan_is_written_with_id_and_start(tmp_path: Path) -> None:
+    name = open_run.open_run(tmp_path, {"modes": ["single_thread"]}, NOON)
+    plan = json.loads((tmp_path / name / "plan.json").read_text())
+    assert plan == {"schema": 1, "run_id": name, "start": NOON, "modes": ["single_thread"]}

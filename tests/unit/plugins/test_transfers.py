@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+
+import pytest
+from filter import transfers
+
+ONE = "http://192.168.122.1/image1.jpg"
+TWO = "http://192.168.122.1/image2.png"
+
+
+def plan(images: int, clients: int, servers: int) -> list[tuple[str, str, str]]:
+    urls = [f"http://host/{index}.png" for index in range(images)]
+    made = transfers.transfer_plan(urls, [f"c{i}" for i in range(clients)], [f"s{i}" for i in range(servers)])
+    return [(entry["image"], entry["client"], entry["server"]) for entry in made]
+
+
+def test_image_i_goes_to_server_i() -> None:
+    assert plan(2, 1, 2) == [("0.png", "c0", "s0"), ("1.png", "c0", "s1")]
+
+
+def test_the_shorter_lists_go_round() -> None:
+    assert plan(3, 2, 2) == [("0.png", "c0", "s0"), ("1.png", "c1", "s1"), ("2.png", "c0", "s0")]
+    assert plan(1, 1, 3) == [("0.png", "c0", "s0")]
+
+
+def test_no_plan_without_hosts() -> None:
+    assert plan(2, 0, 2) == plan(2, 1, 0) == []
+
+
+def test_image_name_is_the_last_part_of_the_path() -> None:
+    assert transfers.image_list([ONE + "?size=1#top"]) == [{"name": "image1.jpg", "url": ONE + "?size=1#top"}]
+
+
+def test_good_images_have_no_problem() -> None:
+    assert transfers.image_problems([ONE, TWO]) == []
+
+
+@pytest.mark.parametrize(
+    ("urls", "part"),
+    [
+        ([], "at least one address"),
+        (ONE, "must be a list"),
+        ([7], "7 is no address"),
+        (["ftp://host/a.png"], "begins with http:// or https://"),
+        (["http:///a.png"], "is no address"),
+        (["http://host/"], "ends in no usable file name"),
+        (["http://host/a%2F..%2F.x"], "ends in no usable file name"),
+        (["http://host/" + "a" * 65], "at most 64"),
+        (["http://a/x.png", "http://b/x.png"], "2 addresses end in x.png"),
+    ],
+)
+def test_bad_images_are_named_with_their_fix(urls: object, part: str) -> None:
+    problems = transfers.image_problems(urls)
+    assert len(problems) == 1
+    assert part in problems[0]
+
+
+HOSTVARS = {
+    "s1": {"ansible_host": "10.0.0.1"},
+    "s2": {"ansible_host": "10.0.0.2", "udpxfer_address": "172.16.0.2"},
+    "c": {},
+}
+
+
+def test_address_for_transfers_wins_over_that_for_ssh_and_a_name_is_better_than_none() -> None:
+    hosts = transfers.host_list(HOSTVARS, ["s1", "s2"], ["c"])
+    assert [(host["address"], host["role"]) for host in hosts] == [
+        ("10.0.0.1", "server"),
+        ("172.16.0.2", "server"),
+        ("c", "client"),
+    ]
+    assert transfers.host_problems(hosts) == []
+
+
+def test_targets_are_those_of_the_client() -> None:
+    made = transfers.transfer_plan([ONE, TWO], ["c", "d"], ["s1", "s2"])
+    assert transfers.targets_of(HOSTVARS, made, "d", 9000) == ["image2.png=172.16.0.2:9000"]
+
+
+@pytest.mark.parametrize(
+    ("servers", "clients", "part"),
+    [
+        ([], ["c"], "no server. Put at least one host into its group `servers`"),
+        (["s1"], [], "no client. Put at least one host into its group `clients`"),
+        (["s1", "twin"], ["c"], "s1 and twin have the same address 10.0.0.1"),
+    ],
+)
+def test_bad_inventories_are_named_with_their_fix(servers: list[str], clients: list[str], part: str) -> None:
+    hosts = transfers.host_list({**HOSTVARS, "twin": {"ansible_host": "10.0.0.1"}}, servers, clients)
+    problems = transfers.host_problems(hosts)
+    assert len(problems) == 1
+    assert part in problems[0]
+
+
+def test_a_host_is_server_or_client() -> None:
+    problems = transfers.host_problems(transfers.host_list(HOSTVARS, ["s1"], ["s1"]))
+    assert problems == ["s1 is in the groups `servers` and `clients`. Leave it in one of them."]
+
+
+MODES = ["single_thread", "multi_thread", "multi_process"]
+
+
+@pytest.mark.parametrize(
+    ("run", "skip", "left"),
+    [
+        (["all"], [], MODES),
+        (["multi_process", "single_thread"], [], ["single_thread", "multi_process"]),
+        (["all"], ["multi_thread"], ["single_thread", "multi_process"]),
+        (["deploy"], [], []),
+    ],
+)
+def test_tags_choose_modes_in_their_own_order(run: list[str], skip: list[str], left: list[str]) -> None:
+    assert transfers.chosen_by_tags(MODES, run, skip) == left
+
+
+def test_digest_follows_each_file(tmp_path: Path) -> None:
+    program, key = tmp_path / "program", tmp_path / "key"
+    paths = [str(program), str(key)]
+    seen = {transfers.files_digest(paths)}
+    for path in (program, key):
+        path.write_text("first")
+        seen.add(transfers.files_digest(paths))
+        path.write_text("second")
+        seen.add(transfers.files_digest(paths))
+    assert len(seen) == 5
+    assert all(len(digest) == hashlib.sha256().digest_size * 2 for digest in seen)
+
+
+def test_file_in_base64(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\x00\xff")
+    assert base64.b64decode(transfers.file_base64(str(tmp_path / "binary"))) == b"\x00\xff"
