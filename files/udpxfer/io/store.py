@@ -28,6 +28,8 @@ MAX_NAME_BYTES = 255
 FREE_RESERVE_BYTES = 64 * 1024 * 1024
 """Left free on the file system, so that a full disk stops transfers and not the host."""
 
+PREALLOCATION_BYTES = 8 * 1024 * 1024
+
 _ENTRY = struct.Struct(">III")  # first record, last record, CRC-32 of the two
 _PUBLISHED = struct.Struct(">I8s")  # a mark that is no range, and the attempt that published
 _PUBLISHED_MARK = 0xFFFF_FFFF
@@ -267,11 +269,12 @@ class Incoming:
 
     def preallocate(self) -> None:
         """Reserve the disk space of the whole file. Raises TransferError (DISK_FULL)."""
-        if self._offer.file_bytes == 0:
-            return
+        size = self._offer.file_bytes
         with _storage(f"no room for '{self._offer.name}'"):
             try:
-                os.posix_fallocate(self._part, 0, self._offer.file_bytes)
+                # In steps, since the file cannot be written to while the file system reserves.
+                for start in range(0, size, PREALLOCATION_BYTES):
+                    os.posix_fallocate(self._part, start, min(PREALLOCATION_BYTES, size - start))
             except OSError as error:
                 if error.errno not in _NO_PREALLOCATION:
                     raise
