@@ -6,14 +6,11 @@ import hashlib
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-
-FETCH_ATTEMPTS = 3
 
 
 def check_names(archive: tarfile.TarFile, allowed: list[str]) -> None:
@@ -33,20 +30,14 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def fetch(copy: Callable[[str, str], None], remote: str, local: Path, packed_sha256: str) -> None:
-    """Fetch a file until it is the one that was packed; small SSH servers cut large output short now and then.
-
-    Raises ValueError when it never was.
-    """
-    for _ in range(FETCH_ATTEMPTS):
-        copy(remote, str(local))
-        if hashlib.sha256(local.read_bytes()).hexdigest() == packed_sha256:
-            return
-    message = (
-        f"{local.stat().st_size} bytes came over SSH, but not those that were packed, {FETCH_ATTEMPTS} times. "
-        "Look at the host's SSH server, then run again with --tags collect."
-    )
-    raise ValueError(message)
+def check_content(archive: Path, packed_sha256: str) -> None:
+    """Raises ValueError when the file is not the one that was packed on the host."""
+    if hashlib.sha256(archive.read_bytes()).hexdigest() != packed_sha256:
+        message = (
+            f"{archive.stat().st_size} bytes came over SSH, but not those that were packed. "
+            "Look at the host's SSH server, then run again with --tags collect."
+        )
+        raise ValueError(message)
 
 
 def unpack(archive_path: Path, dest: Path, allowed: list[str]) -> None:
@@ -92,7 +83,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                 allowed = [item["into"] for item in options["items"]] + [options["description"]]
                 with tempfile.TemporaryDirectory() as local:
                     archive = Path(local) / "collected.tar"
-                    fetch(self._connection.fetch_file, remote, archive, packed["sha256"])
+                    self._connection.fetch_file(remote, str(archive))
+                    check_content(archive, packed["sha256"])
                     unpack(archive, dest, allowed)
         except (ValueError, tarfile.TarError) as error:
             raise AnsibleActionFail(str(error)) from error

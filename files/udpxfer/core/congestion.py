@@ -22,6 +22,8 @@ WINDOW_GAIN = 2.0
 HOST_DELAY_S = 0.002
 """Hosts are no clocks: an acknowledgement may be this late because of them. Pacing keeps the network's queue short."""
 BANDWIDTH_ROUNDS = 10
+BANDWIDTH_WINDOW_S = 0.2
+"""A delivery rate counts for ten rounds, and at least this long: a busy host must not look like a slow network."""
 MIN_RTT_WINDOW_S = 10.0
 PROBE_RTT_S = 0.2
 FULL_GROWTH = 1.25
@@ -57,7 +59,7 @@ class Congestion:
         self._buffer_share = max(receive_buffer_bytes // 2, 2 * datagram_bytes)
         self._max_rate = max_rate
         self._phase = Phase.STARTUP
-        self._bandwidths: deque[tuple[int, float]] = deque()  # (round, bytes/s), falling
+        self._bandwidths: deque[tuple[int, float, float]] = deque()  # (round, time, bytes/s), rates falling
         self._rounds = 0
         self._full_bandwidth = 0.0
         self._full_count = 0
@@ -72,7 +74,7 @@ class Congestion:
     @property
     def bandwidth(self) -> float:
         """The highest delivery rate of the last rounds in bytes per second; 0 before the first sample."""
-        return self._bandwidths[0][1] if self._bandwidths else 0.0
+        return self._bandwidths[0][2] if self._bandwidths else 0.0
 
     @property
     def phase(self) -> Phase:
@@ -120,7 +122,7 @@ class Congestion:
         to send then, ``new_round`` that a round trip of at least HOST_DELAY_S is over.
         """
         self._rounds += new_round
-        self._update_bandwidth(rate, app_limited)
+        self._update_bandwidth(now, rate, app_limited)
         self._update_min_rtt(now, rtt_s, in_flight)
         if new_round and self._phase is Phase.STARTUP and not app_limited:
             self._check_full()
@@ -146,14 +148,15 @@ class Congestion:
             return 1 / STARTUP_GAIN
         return CYCLE_GAINS[self._cycle] if self._phase is Phase.PROBE_BANDWIDTH else 1.0
 
-    def _update_bandwidth(self, rate: float, app_limited: bool) -> None:
+    def _update_bandwidth(self, now: float, rate: float, app_limited: bool) -> None:
         if rate <= 0 or (app_limited and rate < self.bandwidth):
             return
         samples = self._bandwidths
-        while samples and samples[-1][1] <= rate:
+        while samples and samples[-1][2] <= rate:
             samples.pop()
-        samples.append((self._rounds, rate))
-        while len(samples) > 1 and samples[0][0] < self._rounds - BANDWIDTH_ROUNDS:
+        samples.append((self._rounds, now, rate))
+        oldest_round, oldest_time = self._rounds - BANDWIDTH_ROUNDS, now - BANDWIDTH_WINDOW_S
+        while len(samples) > 1 and samples[0][0] < oldest_round and samples[0][1] < oldest_time:
             samples.popleft()
 
     def _update_min_rtt(self, now: float, rtt_s: float, in_flight: int) -> None:

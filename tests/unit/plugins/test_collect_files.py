@@ -58,31 +58,12 @@ def test_collecting_again_takes_the_place_of_the_former(tmp_path: Path, capsys: 
     assert not stray.exists()
 
 
-class CuttingConnection:
-    """Copies files as an SSH server does that cuts the first ones short."""
-
-    def __init__(self, cut: int) -> None:
-        self.cut = cut
-
-    def fetch_file(self, source: str, dest: str) -> None:
-        content = Path(source).read_bytes()
-        Path(dest).write_bytes(content[:-1] if self.cut > 0 else content)
-        self.cut -= 1
-
-
-def test_a_file_cut_short_is_fetched_again(tmp_path: Path) -> None:
-    source, dest = tmp_path / "source", tmp_path / "dest"
-    source.write_bytes(b"content")
-    digest = hashlib.sha256(b"content").hexdigest()
-    collect_files.fetch(CuttingConnection(2).fetch_file, str(source), dest, digest)
-    assert dest.read_bytes() == b"content"
-
-
-def test_a_file_always_cut_short_is_an_error(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    source.write_bytes(b"content")
-    with pytest.raises(ValueError, match=r"6 bytes came over SSH.*--tags collect"):
-        collect_files.fetch(CuttingConnection(9).fetch_file, str(source), tmp_path / "dest", "0" * 64)
+def test_an_archive_cut_short_is_refused(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    archive.write_bytes(b"content")
+    collect_files.check_content(archive, hashlib.sha256(b"content").hexdigest())
+    with pytest.raises(ValueError, match=r"7 bytes came over SSH.*--tags collect"):
+        collect_files.check_content(archive, hashlib.sha256(b"content and more").hexdigest())
 
 
 @pytest.mark.parametrize("name", ["received/alpine-3/x", "../x", "/tmp/x", "plan.json", "received/alpine-1x"])

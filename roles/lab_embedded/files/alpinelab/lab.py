@@ -185,13 +185,13 @@ def _write_files(lab: Lab, description: config.Description, root: Path) -> None:
     if not key.with_suffix(".pub").exists():
         key.unlink(missing_ok=True)
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"udpxfer-lab {lab.id}", "-f", key)
-    dropbear = root / "usr/bin/dropbearmulti"
+    dropbearkey = root / "usr/bin/dropbearkey"
     public = {}
     for node in description.nodes:
         host_key = lab.folder / "host_keys" / node.name
         if not host_key.exists():
-            run(dropbear, "dropbearkey", "-t", "ed25519", "-f", host_key)
-        said = run(dropbear, "dropbearkey", "-y", "-f", host_key)
+            run(dropbearkey, "-t", "ed25519", "-f", host_key)
+        said = run(dropbearkey, "-y", "-f", host_key)
         public[node.name] = next(line for line in said.splitlines() if line.startswith("ssh-ed25519 "))
     write_atomically(lab.folder / "known_hosts", config.known_hosts(description, public))
     write_atomically(lab.folder / "ssh_config", config.ssh_config(description, lab.folder))

