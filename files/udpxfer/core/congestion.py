@@ -70,6 +70,13 @@ class Congestion:
         self._probe_rtt_until = 0.0
         initial = INITIAL_WINDOW_SEGMENTS * min(datagram_bytes, 1472)
         self._window = float(max(min(initial, self._buffer_share // 2), 2 * datagram_bytes))
+        self.rate = 0.0
+        """Sending rate in bytes per second."""
+        self.window = 0
+        """Bytes that may be in flight."""
+        self.quantum = 0
+        """Bytes that one send carries: about QUANTUM_S of sending, at least two segments, at most a record."""
+        self._refresh()
 
     @property
     def bandwidth(self) -> float:
@@ -80,31 +87,6 @@ class Congestion:
     def phase(self) -> Phase:
         """Where the state machine stands."""
         return self._phase
-
-    @property
-    def rate(self) -> float:
-        """Sending rate in bytes per second."""
-        rate = self._gain() * self.bandwidth
-        if self._phase is Phase.STARTUP:
-            # Samples lag behind the window while it doubles; like Linux' TCP, spread it over half a round trip.
-            rate = max(rate, 2 * self._window / max(self._min_rtt, 0.0005))
-        if self._max_rate is not None:
-            rate = min(rate, self._max_rate)
-        return max(rate, self._datagram_bytes / 2.0)
-
-    @property
-    def window(self) -> int:
-        """Bytes that may be in flight."""
-        if self._phase is Phase.PROBE_RTT:
-            return self._floor()
-        return int(min(self._window, self.bandwidth * self._min_rtt + self._buffer_share))
-
-    @property
-    def quantum(self) -> int:
-        """Bytes that one send carries: about a millisecond of sending, at least two segments, at most a record."""
-        return int(
-            max(min(self.rate * QUANTUM_S, MAX_DATAGRAM_BYTES * 1.1, self._buffer_share / 2), 2 * self._datagram_bytes)
-        )
 
     def on_ack(
         self,
@@ -132,11 +114,30 @@ class Congestion:
             self._window += acked_bytes
         else:
             self._window = max(min(self._window + acked_bytes, target), float(self._floor()))
+        self._refresh()
 
     def on_probe_timeout(self, backoff: int) -> None:
         """Nothing was heard for ``backoff`` probe timeouts: fall back to the smallest window (RFC 8085 section 3.1)."""
         if backoff >= 2:
             self._window = float(self._floor())
+            self._refresh()
+
+    def _refresh(self) -> None:
+        """Work out rate, window and quantum once for all sends until the next acknowledgement."""
+        bandwidth = self.bandwidth
+        rate = self._gain() * bandwidth
+        if self._phase is Phase.STARTUP:
+            # Samples lag behind the window while it doubles; like Linux' TCP, spread it over half a round trip.
+            rate = max(rate, 2 * self._window / max(self._min_rtt, 0.0005))
+        if self._max_rate is not None:
+            rate = min(rate, self._max_rate)
+        self.rate = max(rate, self._datagram_bytes / 2.0)
+        largest = min(self.rate * QUANTUM_S, MAX_DATAGRAM_BYTES * 1.1, self._buffer_share / 2)
+        self.quantum = int(max(largest, 2 * self._datagram_bytes))
+        if self._phase is Phase.PROBE_RTT:
+            self.window = self._floor()
+        else:
+            self.window = int(min(self._window, bandwidth * self._min_rtt + self._buffer_share))
 
     def _floor(self) -> int:
         return min(MIN_WINDOW_SEGMENTS * self._datagram_bytes, max(self._buffer_share, 2 * self._datagram_bytes))

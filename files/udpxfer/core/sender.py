@@ -312,7 +312,6 @@ class Sender:
         self._flights[self._number] = flight
         self._records[record].flying |= mask
         self._flying_segments += count
-        self._pacer.set_rate(now, self.congestion.rate)
         self._pacer.spend(size)
         self.statistics.datagrams += count
         self._asked_at = now
@@ -347,6 +346,7 @@ class Sender:
         self._find_losses(now, ack.largest_send)
         size = self._geometry.datagram_bytes
         self.congestion.on_ack(now, acked * size, self._flying_segments * size, rate, app_limited, rtt, new_round)
+        self._pacer.set_rate(now, self.congestion.rate)
         if self._cumulative == self._geometry.records:
             self.state = State.WAITING
 
@@ -452,6 +452,7 @@ class Sender:
         self._asked_at = now
         self.statistics.probes += 1
         self.congestion.on_probe_timeout(self._backoff)
+        self._pacer.set_rate(now, self.congestion.rate)
         if self._flights:
             number = next(iter(self._flights))
             self._lose(number, self._flights[number])
