@@ -40,7 +40,9 @@ Peer = Callable[[Hosts, Path, Path], Copy]
 
 
 @contextlib.contextmanager
-def service(arguments: list[str], ready: Callable[[], bool], env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def service(
+    arguments: list[str], ready: Callable[[], bool], env: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A service while the context lasts; ``ready`` is polled until it says yes."""
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
     try:
@@ -60,7 +62,10 @@ def _bound(hosts: Hosts, protocol: str, port: int) -> Callable[[], bool]:
 
     def bound() -> bool:
         listing = subprocess.run(
-            hosts.command(1, ["cat", f"/proc/net/{protocol}", f"/proc/net/{protocol}6"]), capture_output=True, text=True, check=True
+            hosts.command(1, ["cat", f"/proc/net/{protocol}", f"/proc/net/{protocol}6"]),
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         listening = {"tcp": "0A", "udp": "07"}[protocol]
         return re.search(rf":{port:04X} [0-9A-F]+:0000 {listening}", listing) is not None
@@ -101,8 +106,27 @@ def udpxfer(hosts: Hosts, source: Path, target: Path) -> Copy:
     program = [sys.executable, "-m", "udpxfer"]
     if not key.exists():
         subprocess.run([*program, "keygen", str(key)], check=True, env=env)
-    receive = [*program, "receive", "--bind", f"{RECEIVER}:{PORT}", "--into", str(target.parent), "--key-file", str(key)]
-    send = [*program, "send", "--mode", "single_thread", "--key-file", str(key), "--json", str(result), f"{source}={RECEIVER}:{PORT}"]
+    receive = [
+        *program,
+        "receive",
+        "--bind",
+        f"{RECEIVER}:{PORT}",
+        "--into",
+        str(target.parent),
+        "--key-file",
+        str(key),
+    ]
+    send = [
+        *program,
+        "send",
+        "--mode",
+        "single_thread",
+        "--key-file",
+        str(key),
+        "--json",
+        str(result),
+        f"{source}={RECEIVER}:{PORT}",
+    ]
     with service(hosts.command(1, receive), _bound(hosts, "udp", PORT), env) as process:
         started = time.monotonic()
         run(hosts.command(0, send), env)
@@ -139,26 +163,81 @@ def scp(hosts: Hosts, source: Path, target: Path) -> Copy:
         if not path.exists():
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
     Path("/run/sshd").mkdir(exist_ok=True)
-    options = ["StrictModes=no", "UsePAM=no", "PidFile=none", f"AuthorizedKeysFile={key}.pub", f"ListenAddress={RECEIVER}", "Subsystem=sftp internal-sftp"]
+    options = [
+        "StrictModes=no",
+        "UsePAM=no",
+        "PidFile=none",
+        f"AuthorizedKeysFile={key}.pub",
+        f"ListenAddress={RECEIVER}",
+        "Subsystem=sftp internal-sftp",
+    ]
     server = [tool("sshd"), "-D", "-e", "-f", "/dev/null", "-h", str(host_key)]
     for option in options:
         server += ["-o", option]
-    client = ["scp", "-q", "-F", "/dev/null", "-i", str(key), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+    client = [
+        "scp",
+        "-q",
+        "-F",
+        "/dev/null",
+        "-i",
+        str(key),
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+        "-o",
+        "LogLevel=ERROR",
+    ]
     with service(hosts.command(1, server), _bound(hosts, "tcp", 22)):
         return Copy(_timed(hosts, 0, [*client, str(source), f"root@{RECEIVER}:{target}"]))
 
 
 def atftp(hosts: Hosts, source: Path, target: Path) -> Copy:
     """TFTP with large blocks and windows (RFC 2348, RFC 7440)."""
-    server = [tool("atftpd"), "--daemon", "--no-fork", "--user", "root", "--group", "root", "--port", str(PORT), str(target.parent)]
-    client = [tool("atftp"), "--option", "blksize 1428", "--option", "windowsize 64", "--put", "--local-file", str(source), "--remote-file", str(target), RECEIVER, str(PORT)]
+    server = [
+        tool("atftpd"),
+        "--daemon",
+        "--no-fork",
+        "--user",
+        "root",
+        "--group",
+        "root",
+        "--port",
+        str(PORT),
+        str(target.parent),
+    ]
+    client = [
+        tool("atftp"),
+        "--option",
+        "blksize 1428",
+        "--option",
+        "windowsize 64",
+        "--put",
+        "--local-file",
+        str(source),
+        "--remote-file",
+        str(target),
+        RECEIVER,
+        str(PORT),
+    ]
     with service(hosts.command(1, server), _bound(hosts, "udp", PORT)):
         return Copy(_timed(hosts, 0, client))
 
 
 def uftp(hosts: Hosts, source: Path, target: Path) -> Copy:
     """UFTP to one receiver, without congestion control or encryption, at 10 Gbit/s."""
-    server = [tool("uftpd"), "-d", "-D", str(target.parent), "-I", RECEIVER, "-B", "4194304", "-L", str(hosts.folder / "uftpd.log")]
+    server = [
+        tool("uftpd"),
+        "-d",
+        "-D",
+        str(target.parent),
+        "-I",
+        RECEIVER,
+        "-B",
+        "4194304",
+        "-L",
+        str(hosts.folder / "uftpd.log"),
+    ]
     client = [tool("uftp"), "-M", RECEIVER, "-I", SENDER, "-R", "-1", "-B", "4194304", "-b", "1400", str(source)]
     with service(hosts.command(1, server), _bound(hosts, "udp", 1044)):
         copy = Copy(_timed(hosts, 0, client))

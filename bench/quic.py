@@ -30,15 +30,13 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     """A self-signed certificate and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bench")])
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now)
     signed = builder.not_valid_after(now + datetime.timedelta(days=1)).sign(key, hashes.SHA256())
     paths = folder / "quic.crt", folder / "quic.key"
     paths[0].write_bytes(signed.public_bytes(serialization.Encoding.PEM))
     paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return paths
 
@@ -46,7 +44,9 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 def configuration(module: str, is_client: bool) -> Any:
     """The configuration of either end."""
     quic = importlib.import_module(f"{module}.quic.configuration")
-    settings = quic.QuicConfiguration(is_client=is_client, alpn_protocols=["bench"], max_data=FLOW_BYTES, max_stream_data=FLOW_BYTES)
+    settings = quic.QuicConfiguration(
+        is_client=is_client, alpn_protocols=["bench"], max_data=FLOW_BYTES, max_stream_data=FLOW_BYTES
+    )
     if is_client:
         settings.verify_mode = ssl.CERT_NONE
     return settings

@@ -29,22 +29,23 @@ lab_programs() {
     cat <<'PAIRS'
 debugfs e2fsprogs
 flock util-linux
-git git
 ip iproute2
 mount mount
-nsenter util-linux
-openssl openssl
+sftp openssh-client
 ssh openssh-client
 ssh-keygen openssh-client
-tar tar
 unshare util-linux
 PAIRS
 }
 
 missing_lab_packages() {
-    lab_programs | while read -r program package; do
-        command -v "$program" >/dev/null || echo "$package"
-    done | sort -u | tr '\n' ' '
+    {
+        lab_programs | while read -r program package; do
+            command -v "$program" >/dev/null || echo "$package"
+        done
+        # The hosts' Python needs it too; the lab lends them this machine's.
+        ldconfig -p | grep -q libffi.so.8 || echo libffi8
+    } | sort -u | tr '\n' ' '
 }
 
 missing_python_packages() {

@@ -27,12 +27,13 @@ def test_every_playbook_parses() -> None:
 
 
 @pytest.mark.parametrize("inventory", INVENTORIES, ids=lambda path: path.name)
-def test_inventory_has_servers_and_clients(inventory: Path) -> None:
+def test_inventory_has_servers_clients_and_every_mode(inventory: Path) -> None:
     result = run("ansible-inventory", "-i", str(inventory), "--list")
     assert result.returncode == 0, result.stdout
     groups = json.loads(result.stdout)
     assert groups["servers"]["hosts"]
     assert groups["clients"]["hosts"]
+    assert {tuple(host["run_modes"]) for host in groups["_meta"]["hostvars"].values()} == {tuple(MODES)}
 
 
 def test_main_job_only_imports_playbooks() -> None:
