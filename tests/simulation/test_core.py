@@ -76,3 +76,14 @@ def test_a_small_image_over_a_long_path_takes_three_and_a_half_round_trips(seed:
     transfer.run(DEADLINE_S)
     assert transfer.sender.state is State.DONE
     assert transfer.clock.now <= 3.5 * 2 * delay_s
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("failed", [4187989213])
+def test_seeds_that_failed_once(name: str, failed: int) -> None:
+    """4187989213: one altered header made the receiver acknowledge a send that never was, and the sender deaf."""
+    path = HOSTILE[name]
+    content = random.Random(failed).randbytes(5_000_003)
+    transfer = Transfer(content, random.Random(failed).choice((1200, 1452, 1472, 8972, 61_472)), path, path, failed)
+    transfer.run(DEADLINE_S)
+    assert transfer.published == content

@@ -118,8 +118,7 @@ class Receiver:
         self._cumulative = 0
         self._ahead = 0  # bit i: record cumulative + i is complete
         self._partial: dict[int, _Partial] = {}
-        self._largest_send = 0
-        self._largest_at = 0.0
+        self._latest_send = 0
         self._received_bytes = 0
         self._received_at = 0.0
         self._ack_at: float | None = None
@@ -168,8 +167,7 @@ class Receiver:
         self.statistics.datagrams += count
         self._received_bytes += len(payload) + count * HEADER_BYTES
         self._received_at = now
-        if number > self._largest_send:
-            self._largest_send, self._largest_at = number, now
+        self._latest_send = number
         if flags & FLAG_ACK_NOW:
             self._ack_at = now
         elif self._ack_at is None:
@@ -248,8 +246,8 @@ class Receiver:
         return Ack(
             cumulative=self._cumulative,
             window_end=min(self._cumulative + self._window, self.geometry.records),
-            largest_send=self._largest_send,
-            delay_us=min(max(int((now - self._largest_at) * 1e6), 0), 0xFFFF_FFFF),
+            latest_send=self._latest_send,
+            delay_us=min(max(int((now - self._received_at) * 1e6), 0), 0xFFFF_FFFF),
             received_bytes=self._received_bytes,
             clock_us=int(self._received_at * 1e6),
             bad_records=self.statistics.bad_records,

@@ -216,7 +216,7 @@ class Sender:
                 TransferError(Code.PEER_SILENT, f"the receiver has not answered for {self._silence_s:.0f} seconds")
             )
         elif self._loss_at is not None and now >= self._loss_at:
-            self._find_losses(now, 0)
+            self._find_losses(now)
         elif now >= self._probe_at():
             self._probe(now)
 
@@ -329,21 +329,24 @@ class Sender:
     def _on_ack(self, ack: Ack, now: float) -> None:
         if self.state is not State.SENDING:
             return
-        if ack.largest_send > self._number or ack.cumulative > self._geometry.records:
+        if ack.cumulative > self._geometry.records:
             raise BadDatagram("ack: of something never sent")
+        # Headers of segments are not authenticated: an altered number means nothing, but the rest of the message does.
+        latest = ack.latest_send if ack.latest_send <= self._number else 0
+        self._largest = max(self._largest, latest)
         self._window_end = max(self._window_end, ack.window_end)
         self.statistics.bad_records, self.statistics.overflows = ack.bad_records, ack.overflows
-        newest = self._flights.get(ack.largest_send)
+        newest = self._flights.get(latest)
         self._release(ack)
         acked = self._settle(ack)
         rtt = self._sample_round_trip(newest, ack, now)
         rate, app_limited = self._sample_rate(newest, ack)
         self._received_bytes, self._received_clock = ack.received_bytes, ack.clock_us
-        new_round = ack.largest_send > self._round_end and now - self._round_start >= HOST_DELAY_S
+        new_round = latest > self._round_end and now - self._round_start >= HOST_DELAY_S
         if new_round:
             self._round_end, self._round_start = self._number, now
         self._listed_below = ack.listed_below
-        self._find_losses(now, ack.largest_send)
+        self._find_losses(now)
         size = self._geometry.datagram_bytes
         self.congestion.on_ack(now, acked * size, self._flying_segments * size, rate, app_limited, rtt, new_round)
         self._pacer.set_rate(now, self.congestion.rate)
@@ -371,7 +374,7 @@ class Sender:
                 acked += flight.count
                 del self._flights[number]
                 continue
-            if number > ack.largest_send or flight.record not in missing:
+            if number > self._largest or flight.record not in missing:
                 continue
             arrived = flight.mask & ~missing[flight.record]
             if arrived:
@@ -419,17 +422,16 @@ class Sender:
             elapsed = self.round_trip.latest
         return delivered / elapsed, newest.app_limited
 
-    def _find_losses(self, now: float, largest: int) -> None:
+    def _find_losses(self, now: float) -> None:
         """Sends that were overtaken by three later ones, or by any one long ago, are lost (RFC 9002 section 6.1)."""
-        self._largest = largest = max(largest, self._largest)
         horizon = now - self.round_trip.loss_delay()
         self._loss_at = None
         for number, flight in list(self._flights.items()):
-            if number >= largest:
+            if number >= self._largest:
                 break
             if flight.record >= self._listed_below:
                 continue  # the last acknowledgement had no room to speak of it
-            if largest - number >= SEND_THRESHOLD or flight.time <= horizon:
+            if self._largest - number >= SEND_THRESHOLD or flight.time <= horizon:
                 self._lose(number, flight)
             elif self._loss_at is None:
                 self._loss_at = flight.time + self.round_trip.loss_delay()

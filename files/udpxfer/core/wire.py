@@ -203,7 +203,7 @@ class Ack:
 
     cumulative: int  # every record below it is complete and authentic
     window_end: int  # first record number the receiver does not take yet
-    largest_send: int  # highest send number seen
+    latest_send: int  # send number of the datagram that arrived last; not authenticated
     delay_us: int  # how long ago that was
     received_bytes: int  # datagram bytes of this session that arrived, repeats included
     clock_us: int  # receiver's clock when the last of them arrived
@@ -226,7 +226,7 @@ def ack_body(ack: Ack) -> bytes:
     head = _ACK.pack(
         ack.cumulative,
         ack.window_end,
-        ack.largest_send,
+        ack.latest_send,
         ack.delay_us,
         ack.received_bytes,
         ack.clock_us,

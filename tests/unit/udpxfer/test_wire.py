@@ -26,7 +26,7 @@ ACKS = st.builds(
     wire.Ack,
     cumulative=U32,
     window_end=U32,
-    largest_send=U32,
+    latest_send=U32,
     delay_us=U32,
     received_bytes=U64,
     clock_us=U64,
