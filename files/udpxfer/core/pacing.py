@@ -6,6 +6,10 @@ BURST_S = 0.002
 """What may leave at once after an idle moment, in seconds of sending; it makes up for late wake-ups."""
 
 
+BATCH_S = 0.0005
+"""An empty bucket is left to fill for this long: on fast paths several sends share one wake-up, here and at the peer."""
+
+
 class Pacer:
     """A bucket of bytes that fills at ``rate`` bytes per second and may go into debt by one send.
 
@@ -31,7 +35,7 @@ class Pacer:
     def delay(self, now: float) -> float:
         """Seconds until the next send may leave; 0 when it may leave now."""
         self._fill(now)
-        return 0.0 if self._tokens >= 0 else -self._tokens / self._rate
+        return 0.0 if self._tokens >= 0 else BATCH_S - self._tokens / self._rate
 
     def spend(self, count: int) -> None:
         """Take ``count`` bytes out of the bucket."""

@@ -320,8 +320,11 @@ class Sender:
 
     def _flags(self, size: int, probe: bool) -> int:
         self._since_ack_request += size
-        interval = min(self.congestion.window // ACKS_PER_WINDOW, MAX_ACK_INTERVAL_BYTES)
-        if self._since_ack_request < interval and not probe and self._sendable_segments():
+        window = self.congestion.window
+        interval = min(window // ACKS_PER_WINDOW, MAX_ACK_INTERVAL_BYTES)
+        room = window - self._flying_segments * self._geometry.datagram_bytes
+        more_follows = room >= self.congestion.quantum and (self._lost or self._has_new())
+        if self._since_ack_request < interval and more_follows and not probe:
             return 0
         self._since_ack_request = 0
         return FLAG_ACK_NOW

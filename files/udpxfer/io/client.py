@@ -31,6 +31,8 @@ SILENCE_S = 5.0
 """When nothing is heard for this long, the file is offered again: the receiver may have restarted, or the path changed."""
 REOFFER_TIMEOUT_S = 30.0
 """How long it is offered again before the transfer fails; shorter black-outs are survived."""
+SENDS_PER_TURN = 8
+"""So many sends may leave before the loop looks for acknowledgements."""
 PROGRESS_INTERVAL_S = 0.2
 COMMON_DATAGRAM_BYTES = (1_452, MIN_DATAGRAM_BYTES)
 """Tried after the first hop's own size: IPv6 on Ethernet, then what every path carries."""
@@ -311,11 +313,13 @@ class _Session:
             while sender.state in (State.SENDING, State.WAITING):
                 _check_interrupted()
                 now = time.monotonic()
-                self._receive(now)
-                if not self._transmit(now):
+                sends = 0
+                while sends < SENDS_PER_TURN and self._transmit(now):
+                    sends += 1
+                    now = time.monotonic()
+                if not self._receive(now) and not sends:
                     sender.on_time(now)
-                    if not self._transmit(now):
-                        self._socket.wait(min(sender.deadline(now) - now, MAX_WAIT_S))
+                    self._socket.wait(min(sender.deadline(now) - now, MAX_WAIT_S))
                 if now - shown >= PROGRESS_INTERVAL_S:
                     shown = now
                     progress(self._source.name, self._done_bytes, self._source.size)
@@ -343,13 +347,17 @@ class _Session:
         result.rtt_smoothed_s = round_trip.smoothed
         result.segmentation = self._socket.segmentation
 
-    def _receive(self, now: float) -> None:
+    def _receive(self, now: float) -> bool:
+        """Hand over what has arrived; False when nothing had."""
+        received = False
         while (datagram := self._socket.receive()) is not None:
             self._sender.receive(datagram, now)
+            received = True
         for record in self._sender.released:
             self._records.release(record)
             self._done_bytes += self._geometry.plain_bytes(record)
         self._sender.released.clear()
+        return received
 
     def _transmit(self, now: float) -> bool:
         """Send what the core allows now; False when there was nothing."""

@@ -281,10 +281,12 @@ class Incoming:
 
     def write(self, record: int, plain: memoryview) -> None:
         """Write a record. Raises TransferError."""
-        with _storage(f"cannot write '{self._offer.name}'"):
+        try:
             written = os.pwrite(self._part, plain, record * RECORD_BYTES)
-            if written != len(plain):
-                raise OSError(errno.ENOSPC, "the file system took only a part of a record")
+        except OSError as error:
+            raise _storage_error(error, f"cannot write '{self._offer.name}'") from error
+        if written != len(plain):
+            raise TransferError(Code.DISK_FULL, f"'{self._offer.name}': the disk took only a part of a record")
         ranges = self._unsynced
         if ranges and ranges[-1][1] == record - 1:
             ranges[-1] = (ranges[-1][0], record)

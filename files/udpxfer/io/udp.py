@@ -39,6 +39,7 @@ RECEIVE_BYTES = 65_536
 UDP_HEADERS_BYTES = {socket.AF_INET: 28, socket.AF_INET6: 48}
 SEND_WAIT_S = 0.05
 
+_CUT_OFF = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
 _NO_GSO = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP})
 _TRANSIENT = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENOBUFS, errno.EPERM})
 
@@ -260,7 +261,7 @@ class ReceiverSocket:
                 (datagram_bytes,) = struct.unpack_from("=i" if len(data) >= 4 else "=H", data)
             elif level == socket.SOL_SOCKET and kind == SO_RXQ_OVFL:
                 (self.overflows,) = struct.unpack("=I", data)
-        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC) or not HEADER_BYTES <= datagram_bytes <= size:
+        if flags & _CUT_OFF or not HEADER_BYTES <= datagram_bytes <= size:
             return self._nothing(), address
         count = -(-size // datagram_bytes)
         if count > 2 * MAX_SEGMENTS or size - (count - 1) * datagram_bytes < HEADER_BYTES:
