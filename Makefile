@@ -28,8 +28,8 @@ lint: venv ## Static checks only: linters, types, specs, syntax
 docs: venv ## Renew the variable tables in the roles' READMEs
 	@$(IN_VENV) python tools/role_docs.py
 
-bench: ## Not there yet: side by side with other transfer tools
-	@$(call open_issue,Benchmarks against peers and scale)
+bench: venv system ## Measure udpxfer beside other transfer programs (all sizes: 40 minutes; ARGS="--sizes 500MB")
+	@$(IN_VENV) PYTHONPATH=files python -m bench $(ARGS)
 
 soak: ## Not there yet: long runs on simulated hostile networks
 	@$(call open_issue,Prove the engine)

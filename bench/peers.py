@@ -22,7 +22,7 @@ from .hosts import RECEIVER, SENDER, BenchError, Hosts, tool
 
 START_DEADLINE_S = 20.0
 COPY_DEADLINE_S = 120.0
-PORT = 9000
+PORT, RELAY_PORT = 9000, 9001
 PACKAGES = Path(__file__).resolve().parents[1] / "files"
 
 
@@ -99,42 +99,35 @@ def _wait_for_size(path: Path, size: int) -> None:
         time.sleep(0.0005)
 
 
-def udpxfer(hosts: Hosts, source: Path, target: Path) -> Copy:
+def _udpxfer(program: list[str], relay_delay_s: float = 0.0) -> Peer:
     """This project: encrypted, authenticated, durable when it returns."""
-    key, result = hosts.folder / "key", hosts.folder / "result.json"
-    env = {**os.environ, "PYTHONPATH": str(PACKAGES), "PYTHONDONTWRITEBYTECODE": ""}
-    program = [sys.executable, "-m", "udpxfer"]
-    if not key.exists():
-        subprocess.run([*program, "keygen", str(key)], check=True, env=env)
-    receive = [
-        *program,
-        "receive",
-        "--bind",
-        f"{RECEIVER}:{PORT}",
-        "--into",
-        str(target.parent),
-        "--key-file",
-        str(key),
-    ]
-    send = [
-        *program,
-        "send",
-        "--mode",
-        "single_thread",
-        "--key-file",
-        str(key),
-        "--json",
-        str(result),
-        f"{source}={RECEIVER}:{PORT}",
-    ]
-    with service(hosts.command(1, receive), _bound(hosts, "udp", PORT), env) as process:
-        started = time.monotonic()
-        run(hosts.command(0, send), env)
-        elapsed = time.monotonic() - started
-        told = json.loads(result.read_text())["transfers"][0]
-        receiver_cpu_s, receiver_peak = _usage(process.pid)
-    peak = max(told["peak_memory_bytes"], receiver_peak)
-    return Copy(elapsed, told["seconds"], told["cpu_s"] + receiver_cpu_s, peak)
+
+    def copy(hosts: Hosts, source: Path, target: Path) -> Copy:
+        key, result = hosts.folder / "key", hosts.folder / "result.json"
+        env = {**os.environ, "PYTHONPATH": f"{PACKAGES}:{PACKAGES.parent}", "PYTHONDONTWRITEBYTECODE": ""}
+        python = [sys.executable, "-m"]
+        if not key.exists():
+            run([*python, "udpxfer", "keygen", str(key)], env)
+        port = RELAY_PORT if relay_delay_s else PORT
+        receive = [*python, *program, "receive", "--bind", f"{RECEIVER}:{PORT}", "--into", str(target.parent)]
+        send = [*python, *program, "send", "--mode", "single_thread", "--json", str(result)]
+        keyed = ["--key-file", str(key)]
+        relay = [*python, "bench.relay", str(RELAY_PORT), RECEIVER, str(PORT), str(relay_delay_s)]
+        with contextlib.ExitStack() as services:
+            bound = _bound(hosts, "udp", PORT)
+            receiver = services.enter_context(service(hosts.command(1, [*receive, *keyed]), bound, env))
+            if relay_delay_s:
+                bound = _bound(hosts, "udp", RELAY_PORT)
+                services.enter_context(service(hosts.command(1, relay), bound, env))
+            started = time.monotonic()
+            run(hosts.command(0, [*send, *keyed, f"{source}={RECEIVER}:{port}"]), env)
+            elapsed = time.monotonic() - started
+            told = json.loads(result.read_text())["transfers"][0]
+            receiver_cpu_s, receiver_peak = _usage(receiver.pid)
+        peak = max(told["peak_memory_bytes"], receiver_peak)
+        return Copy(elapsed, told["seconds"], told["cpu_s"] + receiver_cpu_s, peak)
+
+    return copy
 
 
 def _usage(pid: int) -> tuple[float, int]:
@@ -268,7 +261,7 @@ def _quic(module: str) -> Peer:
 
 
 PEERS: dict[str, Peer] = {
-    "udpxfer": udpxfer,
+    "udpxfer": _udpxfer(["udpxfer"]),
     "socat": socat,
     "scp": scp,
     "atftp": atftp,
@@ -276,4 +269,8 @@ PEERS: dict[str, Peer] = {
     "udpcast": udpcast,
     "qh3": _quic("qh3"),
     "aioquic": _quic("aioquic"),
+    # Not peers but other circumstances.
+    "udpxfer-without-offload": _udpxfer(["bench.variant", "without-offload"]),
+    "udpxfer-stock-buffers": _udpxfer(["bench.variant", "stock-buffer"]),
+    "udpxfer-100ms": _udpxfer(["udpxfer"], relay_delay_s=0.05),
 }

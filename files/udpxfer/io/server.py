@@ -197,8 +197,12 @@ class Server:
         receiver = session.receiver
         completed = receiver.receive_untrusted(burst, now)
         session.heard_at = now
-        if completed is not None and self._confirm(session, now):
-            self._write(session, *completed)
+        if completed is not None:
+            if self._confirm(session, now):
+                self._write(session, *completed)
+            else:
+                # The record is gone: only a new session can bring it again.
+                self._fail(session, TransferError(Code.BUSY, "another session writes this file"), keep=True)
         if receiver.ack_at is not None and receiver.ack_at <= now:
             self._acknowledge(session, now)
 
@@ -260,10 +264,13 @@ class Server:
             Geometry(offer.file_bytes, offer.datagram_bytes)
         except ValueError as error:
             raise TransferError(Code.PROTOCOL, str(error)) from error
-        active = [s for s in self._sessions.values() if s.phase in (Phase.RECEIVING, Phase.PUBLISHING)]
-        if len(active) >= self._limits.sessions:
-            raise TransferError(Code.TOO_MANY_SESSIONS, f"{len(active)} transfers are under way")
+        self._check_number_of_sessions()
         return _Session(number, address, offer, self._plan(offer), now)
+
+    def _check_number_of_sessions(self) -> None:
+        active = sum(s.phase in (Phase.RECEIVING, Phase.PUBLISHING) for s in self._sessions.values())
+        if active >= self._limits.sessions:
+            raise TransferError(Code.TOO_MANY_SESSIONS, f"{active} transfers are under way")
 
     def _plan(self, offer: wire.Offer) -> Plan:
         """What is here of the offered file: known to a session of this process, or else found on disk."""
@@ -321,7 +328,9 @@ class Server:
         writer = self._writer(session.offer)
         try:
             if writer is None:
-                self._store.plan(session.offer)  # again: much may have happened since the offer
+                # Again: much may have happened since the offer.
+                self._check_number_of_sessions()
+                self._store.plan(session.offer)
                 session.incoming = self._store.create(session.offer, session.plan.stored)
                 self._start(session, session.incoming.preallocate)
             elif writer.phase is Phase.RECEIVING and writer.offer.source_id == session.offer.source_id:

@@ -122,26 +122,28 @@ class Store:
             raise TransferError(Code.FILE_TOO_LARGE, f"{offer.file_bytes} bytes, at most {limits.file_bytes} are taken")
         if limits.total_bytes is not None and self._stored_bytes + offer.file_bytes > limits.total_bytes:
             raise TransferError(Code.TOTAL_LIMIT, f"the receiver takes {limits.total_bytes} bytes in all")
-        try:
-            directory = self._open_directory(offer.label, create=False)
-        except FileNotFoundError:
-            self._check_space(self._root, offer.file_bytes)
-            return Plan()
-        except OSError as error:
-            raise _storage_error(error, f"cannot use the directory '{offer.label}'") from error
-        try:
-            journal = _read_journal(offer, directory)
-            if _exists(offer.name, directory):
-                if journal.published_by == offer.attempt:
-                    return Plan(published=True)
-                if not limits.overwrite:
-                    where = f" below '{offer.label}'" if offer.label else ""
-                    raise TransferError(Code.FILE_EXISTS, f"'{offer.name}' exists{where}")
-            done = sum(last - first + 1 for first, last in journal.stored) * RECORD_BYTES
-            self._check_space(directory, max(offer.file_bytes - done, 0))
-            return Plan(journal.stored)
-        finally:
-            os.close(directory)
+        with _storage(f"cannot look for '{offer.name}'"):
+            try:
+                directory = self._open_directory(offer.label, create=False)
+            except FileNotFoundError:
+                self._check_space(self._root, offer.file_bytes)
+                return Plan()
+            try:
+                return self._plan_in(directory, offer)
+            finally:
+                os.close(directory)
+
+    def _plan_in(self, directory: int, offer: Offer) -> Plan:
+        journal = _read_journal(offer, directory)
+        if _exists(offer.name, directory):
+            if journal.published_by == offer.attempt:
+                return Plan(published=True)
+            if not self._limits.overwrite:
+                where = f" below '{offer.label}'" if offer.label else ""
+                raise TransferError(Code.FILE_EXISTS, f"'{offer.name}' exists{where}")
+        done = sum(last - first + 1 for first, last in journal.stored) * RECORD_BYTES
+        self._check_space(directory, max(offer.file_bytes - done, 0))
+        return Plan(journal.stored)
 
     def create(self, offer: Offer, stored: Ranges) -> Incoming:
         """The partial file of ``offer``, continued when ``stored`` names records. Raises TransferError."""
@@ -338,8 +340,9 @@ class Incoming:
 
     def close(self, keep: bool) -> None:
         """Close the file; with ``keep`` leave the hidden files for a later resume."""
-        os.close(self._part)
-        os.close(self._journal)
+        for descriptor in (self._part, self._journal):
+            with contextlib.suppress(OSError):  # what counts was synced before
+                os.close(descriptor)
         if not keep:
             # The part goes first: a journal alone vouches for nothing.
             for name in (self._part_name, self._journal_name):

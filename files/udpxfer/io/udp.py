@@ -6,6 +6,7 @@ kernel itself. Linux' udp(7), `net/ipv4/udp.c` and `include/uapi/linux/udp.h` ar
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import select
 import socket
@@ -240,12 +241,9 @@ class ReceiverSocket:
             )
 
     def send(self, datagram: bytes, address: Address) -> None:
-        """Send one datagram; if the network refuses it now, it is lost like any other."""
-        try:
+        """Send one datagram; if the network refuses it, whatever for, it is lost like any other."""
+        with contextlib.suppress(OSError):
             self._sock.sendto(datagram, address)
-        except OSError as error:
-            if error.errno not in _TRANSIENT and error.errno not in (errno.EAGAIN, errno.EMSGSIZE, errno.EINVAL):
-                raise
 
     def receive(self) -> tuple[Burst, Address] | None:
         """The next burst and its sender, or None. Every datagram in it has at least a header."""
