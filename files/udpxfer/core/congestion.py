@@ -127,8 +127,8 @@ class Congestion:
         bandwidth = self.bandwidth
         rate = self._gain() * bandwidth
         if self._phase is Phase.STARTUP:
-            # Samples lag behind the window while it doubles; like Linux' TCP, spread it over half a round trip.
-            rate = max(rate, 2 * self._window / max(self._min_rtt, 0.0005))
+            # Samples lag behind the window while it doubles; so its first rate (BBR's initial one) grows with it.
+            rate = max(rate, STARTUP_GAIN * self._window / max(self._min_rtt, 0.0005))
         if self._max_rate is not None:
             rate = min(rate, self._max_rate)
         self.rate = max(rate, self._datagram_bytes / 2.0)

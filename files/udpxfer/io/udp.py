@@ -39,6 +39,8 @@ RECEIVE_BYTES = 65_536
 """A burst is never longer than an IP datagram can be."""
 UDP_HEADERS_BYTES = {socket.AF_INET: 28, socket.AF_INET6: 48}
 SEND_WAIT_S = 0.05
+SINGLES_TO_GATHER = 32
+"""After so many full datagrams in a row that came alone, more are expected to."""
 
 _CUT_OFF = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
 _NO_GSO = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP})
@@ -192,7 +194,11 @@ class SegmentTable:
 
 
 class ReceiverSocket:
-    """A bound socket that takes whole bursts. ``aggregation`` says whether the kernel aggregates (GRO)."""
+    """A bound socket that takes whole bursts. ``aggregation`` says whether the kernel aggregates (GRO).
+
+    Where bursts arrive as such, one call scatters them over headers and payload. Where datagrams come one by one, they
+    are gathered into the same shape, so that the rest of the program always sees bursts.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         family, address = resolve(host, port, passive=True)
@@ -216,8 +222,12 @@ class ReceiverSocket:
         self._ancillary_bytes = socket.CMSG_SPACE(4) * 2
         self._headers = memoryview(bytearray(HEADER_BYTES * MAX_SEGMENTS * 2))
         self._payload = memoryview(bytearray(RECEIVE_BYTES))
+        self._rest = memoryview(bytearray(RECEIVE_BYTES))  # of a burst that comes while single datagrams are gathered
         self._segment_bytes = 0
-        self._layout: list[memoryview] = []
+        self._scatter: list[memoryview] = []
+        self._slots: list[list[memoryview]] = []
+        self._singles = 0  # datagrams that came alone, in a row
+        self._held: tuple[Burst, Address] | None = None
         self.expect(1472 - HEADER_BYTES)
 
     def fileno(self) -> int:
@@ -229,16 +239,17 @@ class ReceiverSocket:
         self._sock.close()
 
     def expect(self, segment_bytes: int) -> None:
-        """Lay the scatter list out for segments of this length; others are still taken, with one more copy."""
+        """Lay the buffers out for segments of this length; others are still taken, with one more copy."""
         if segment_bytes == self._segment_bytes:
             return
         self._segment_bytes = segment_bytes
-        self._layout = []
+        self._scatter, self._slots = [], []
         for index, start in enumerate(range(0, RECEIVE_BYTES, segment_bytes)):
-            self._layout += (
-                self._headers[index * HEADER_BYTES : (index + 1) * HEADER_BYTES],
-                self._payload[start : start + segment_bytes],
-            )
+            header = self._headers[index * HEADER_BYTES : (index + 1) * HEADER_BYTES]
+            payload = self._payload[start : start + segment_bytes]
+            self._scatter += (header, payload)
+            self._slots.append([header, payload, self._rest])
+        del self._slots[-1]  # may be shorter than a segment
 
     def send(self, datagram: bytes, address: Address) -> None:
         """Send one datagram; if the network refuses it, whatever for, it is lost like any other."""
@@ -246,9 +257,44 @@ class ReceiverSocket:
             self._sock.sendto(datagram, address)
 
     def receive(self) -> tuple[Burst, Address] | None:
-        """The next burst and its sender, or None. Every datagram in it has at least a header."""
+        """The next burst and its sender, or None. Each datagram in it has at least a header; a useless one has count 0."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            return held
+        if self._singles >= SINGLES_TO_GATHER:
+            return self._gather()
+        taken = self._take(self._scatter)
+        if taken is None:
+            return None
+        size, datagram_bytes, address = taken
+        self._singles = self._singles + 1 if size == self._segment_bytes + HEADER_BYTES else 0
+        return self._burst(self._scatter, size, datagram_bytes), address
+
+    def _gather(self) -> tuple[Burst, Address] | None:
+        """Single datagrams of one sender, one behind the other as if they had come in one burst."""
+        full = self._segment_bytes + HEADER_BYTES
+        count, total, sender = 0, 0, None
+        for slot in self._slots:
+            taken = self._take(slot)
+            if taken is None:
+                break
+            size, datagram_bytes, address = taken
+            if size > full or size < HEADER_BYTES or datagram_bytes != size or (count and address != sender):
+                self._singles = 0
+                self._held = _deinterleave(b"".join(slot)[:size], datagram_bytes), address
+                break
+            count, total, sender = count + 1, total + size, address
+            if size < full:
+                break
+        if not count:
+            return self.receive() if self._held is not None else None
+        headers, payload = self._headers[: count * HEADER_BYTES], self._payload[: total - count * HEADER_BYTES]
+        return Burst(count, headers, payload, self._segment_bytes), sender or ()
+
+    def _take(self, buffers: list[memoryview]) -> tuple[int, int, Address] | None:
+        """Read once: total size, size of each datagram in it (0: unusable), sender; None when nothing is there."""
         try:
-            size, ancillary, flags, address = self._sock.recvmsg_into(self._layout, self._ancillary_bytes)
+            size, ancillary, flags, address = self._sock.recvmsg_into(buffers, self._ancillary_bytes)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EINTR) or error.errno in _TRANSIENT:
                 return None
@@ -259,27 +305,32 @@ class ReceiverSocket:
                 (datagram_bytes,) = struct.unpack_from("=i" if len(data) >= 4 else "=H", data)
             elif level == socket.SOL_SOCKET and kind == SO_RXQ_OVFL:
                 (self.overflows,) = struct.unpack("=I", data)
-        if flags & _CUT_OFF or not HEADER_BYTES <= datagram_bytes <= size:
-            return self._nothing(), address
-        count = -(-size // datagram_bytes)
-        if count > 2 * MAX_SEGMENTS or size - (count - 1) * datagram_bytes < HEADER_BYTES:
-            return self._nothing(), address
+        return size, 0 if flags & _CUT_OFF else datagram_bytes, address
+
+    def _burst(self, buffers: list[memoryview], size: int, datagram_bytes: int) -> Burst:
+        """What was read into the scatter list."""
         expected = self._segment_bytes + HEADER_BYTES
-        if datagram_bytes != expected and (count > 1 or size > expected):
-            self._relay(size, datagram_bytes, count)
-        headers = self._headers[: count * HEADER_BYTES]
+        if size < HEADER_BYTES or (datagram_bytes != expected and size > expected):
+            return _deinterleave(b"".join(buffers)[:size], datagram_bytes)
+        if not datagram_bytes:
+            return _NOTHING
+        count = -(-size // datagram_bytes)
+        if size - (count - 1) * datagram_bytes < HEADER_BYTES:
+            return _NOTHING
         payload = self._payload[: size - count * HEADER_BYTES]
-        return Burst(count, headers, payload, datagram_bytes - HEADER_BYTES), address
+        return Burst(count, self._headers[: count * HEADER_BYTES], payload, datagram_bytes - HEADER_BYTES)
 
-    def _nothing(self) -> Burst:
-        return Burst(0, self._headers[:0], self._payload[:0], 1)
 
-    def _relay(self, size: int, datagram_bytes: int, count: int) -> None:
-        """The burst has another segment length than the scatter list: put headers and payloads where they belong."""
-        whole = b"".join(self._layout)[:size]
-        step = datagram_bytes - HEADER_BYTES
-        for index in range(count):
-            datagram = whole[index * datagram_bytes : (index + 1) * datagram_bytes]
-            self._headers[index * HEADER_BYTES : (index + 1) * HEADER_BYTES] = datagram[:HEADER_BYTES]
-            start = index * step
-            self._payload[start : start + len(datagram) - HEADER_BYTES] = datagram[HEADER_BYTES:]
+_NOTHING = Burst(0, memoryview(b""), memoryview(b""), 1)
+
+
+def _deinterleave(whole: bytes, datagram_bytes: int) -> Burst:
+    """Headers and payloads of datagrams that lie one behind the other, each with its header."""
+    datagrams = [
+        whole[start : start + datagram_bytes] for start in range(0, len(whole), datagram_bytes or len(whole) + 1)
+    ]
+    if datagram_bytes < HEADER_BYTES or not datagrams or len(datagrams[-1]) < HEADER_BYTES:
+        return _NOTHING
+    headers = b"".join(datagram[:HEADER_BYTES] for datagram in datagrams)
+    payload = b"".join(datagram[HEADER_BYTES:] for datagram in datagrams)
+    return Burst(len(datagrams), memoryview(headers), memoryview(payload), datagram_bytes - HEADER_BYTES)
