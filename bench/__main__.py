@@ -14,7 +14,7 @@ from typing import Any
 from .hosts import BenchError, Hosts, two_hosts
 from .peers import PEERS, Copy
 
-SIZES = {"100KB": 100_000, "10MB": 10_000_000, "500MB": 500_000_000, "1GB": 1_000_000_000}
+SIZES = {"100KB": 100_000, "10MB": 10_000_000, "500MB": 500_000_000, "1GB": 1_000_000_000, "5GB": 5_000_000_000}
 
 
 def measure(hosts: Hosts, name: str, source: Path, repeats: int) -> list[Copy]:
@@ -63,10 +63,10 @@ def show(rows: list[dict[str, Any]]) -> None:
 def main() -> int:
     """Run the benchmark; returns the exit status."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), metavar="PEER", help=", ".join(PEERS))
     parser.add_argument(
-        "--peers", nargs="+", choices=PEERS, default=list(PEERS), metavar="PEER", help=", ".join(PEERS)
+        "--sizes", nargs="+", choices=SIZES, default=list(SIZES)[:-1], metavar="SIZE", help=", ".join(SIZES)
     )
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES), metavar="SIZE", help=", ".join(SIZES))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args()
