@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -71,6 +72,32 @@ def test_sizes_and_address_families(
     outcome = send(f"{source}={receiver.address}")
     assert outcome.status == 0, outcome.errors
     assert (receiver.into / source.name).read_bytes() == source.read_bytes()
+
+
+def test_many_sessions_at_once_on_one_receiver(receiver: ReceiverProcess, send: Send, make_file: MakeFile) -> None:
+    sources = [make_file(f"file{index}", 50_000 + 10_000 * index) for index in range(24)]
+    outcome = send(*(f"{source}={receiver.address}" for source in sources), mode="multi_thread")
+    assert outcome.status == 0, outcome.errors
+    for source in sources:
+        assert (receiver.into / source.name).read_bytes() == source.read_bytes()
+
+
+def test_a_terminal_shows_progress(receiver: ReceiverProcess, make_file: MakeFile, tmp_path: Path) -> None:
+    source = make_file("file", 100_000)
+    ours, theirs = pty.openpty()
+    options = ("--mode", "single_thread", "--key-file", tmp_path / "key")
+    ended = subprocess.run(
+        command("send", *options, f"{source}={receiver.address}"),
+        env=environment(),
+        stdout=theirs,
+        timeout=INTERRUPT_DEADLINE_S,
+        check=False,
+    )
+    os.close(theirs)
+    shown = os.read(ours, 65_536)
+    os.close(ours)
+    assert ended.returncode == 0
+    assert b"file: 100 % of 0.1 MB" in shown
 
 
 def test_a_rate_limit_is_kept(receiver: ReceiverProcess, send: Send, make_file: MakeFile) -> None:

@@ -7,6 +7,7 @@ that a peer sends raises out of here except BadDatagram.
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 from .geometry import HEADER_BYTES, MAX_SEGMENTS, SEALED_BYTES, Geometry, mask_of
 from .sealing import RecordCipher
@@ -18,14 +19,13 @@ ACK_DELAY_S = 0.025
 SEGMENT_NUMBERS = bytes(range(MAX_SEGMENTS))
 
 
-@dataclasses.dataclass
-class Burst:
+class Burst(NamedTuple):
     """Datagrams of one sender that the kernel delivered together: headers and payloads, each contiguous.
 
     All payloads but the last have the same length; ``payload`` ends where the last one ends.
     """
 
-    count: int
+    datagrams: int
     headers: memoryview
     payload: memoryview
     segment_bytes: int
@@ -33,11 +33,11 @@ class Burst:
 
 def split(burst: Burst) -> list[Burst]:
     """The burst itself when it is uniform (consecutive segments of one send), else each datagram alone."""
-    if burst.count == 1:
+    if burst.datagrams == 1:
         return [burst]
     first = bytes(burst.headers[:HEADER_BYTES])
-    expected = bytearray(first * burst.count)
-    expected[1::HEADER_BYTES] = SEGMENT_NUMBERS[first[1] : first[1] + burst.count].ljust(burst.count, b"\xff")
+    expected = bytearray(first * burst.datagrams)
+    expected[1::HEADER_BYTES] = SEGMENT_NUMBERS[first[1] : first[1] + burst.datagrams].ljust(burst.datagrams, b"\xff")
     if first[0] == Kind.DATA and expected == burst.headers:
         return [burst]
     size = burst.segment_bytes
@@ -48,7 +48,7 @@ def split(burst: Burst) -> list[Burst]:
             burst.payload[index * size : (index + 1) * size],
             size,
         )
-        for index in range(burst.count)
+        for index in range(burst.datagrams)
     ]
 
 
@@ -157,12 +157,11 @@ class Receiver:
         The plain bytes are valid until the next call.
         """
         _, first, flags, _, _, record, number = DATA_HEADER.unpack_from(burst.headers)
-        geometry, count, payload = self.geometry, burst.count, burst.payload
+        geometry, count, payload = self.geometry, burst.datagrams, burst.payload
         if record >= geometry.records or first + count > geometry.segments_of(record):
             raise BadDatagram("segment: out of range")
-        start, _ = geometry.segment_span(record, first)
-        _, end = geometry.segment_span(record, first + count - 1)
-        if len(payload) != end - start:
+        start = first * geometry.segment_bytes
+        if len(payload) != min(count * geometry.segment_bytes, geometry.sealed_bytes(record) - start):
             raise BadDatagram("segment: length does not fit")
         self.statistics.datagrams += count
         self._received_bytes += len(payload) + count * HEADER_BYTES

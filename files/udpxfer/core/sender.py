@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from typing import NamedTuple
 
 from ..errors import Code, TransferError
 from .congestion import HOST_DELAY_S, Congestion
 from .geometry import Geometry, mask_of
 from .pacing import Pacer
-from .recovery import SEND_THRESHOLD, RoundTrip
+from .recovery import ANSWER_ALLOWANCE_S, SEND_THRESHOLD, RoundTrip
 from .sealing import ControlChannel
 from .wire import (
     FLAG_ACK_NOW,
@@ -48,8 +49,7 @@ class State(enum.Enum):
     FAILED = "failed"
 
 
-@dataclasses.dataclass(frozen=True)
-class Send:
+class Send(NamedTuple):
     """One send: the segments of ``record`` in ``mask``."""
 
     number: int
@@ -164,6 +164,7 @@ class Sender:
         self._largest = 0
         self._probes_answered = 0
         self._listed_below = 0
+        self._may_repair = False
 
     # ------------------------------------------------------------------ inputs
 
@@ -195,6 +196,7 @@ class Sender:
             return
         self._heard_at = now
         self._backoff = 0
+        self._may_repair = True
 
     # ----------------------------------------------------------------- outputs
 
@@ -289,10 +291,11 @@ class Sender:
 
     def _take_new(self, count: int) -> tuple[int, int]:
         record, first = self._next_record, self._next_segment
-        taken = min(count, self._geometry.segments_of(record) - first)
+        segments = self._geometry.segments_of(record)
+        taken = min(count, segments - first)
         if first == 0:
             self._records[record] = _Record()
-        if first + taken == self._geometry.segments_of(record):
+        if first + taken == segments:
             self._next_record, self._next_segment = self._skip_stored(record + 1), 0
         else:
             self._next_segment = first + taken
@@ -426,18 +429,26 @@ class Sender:
         return delivered / elapsed, newest.app_limited
 
     def _find_losses(self, now: float) -> None:
-        """Sends that were overtaken by three later ones, or by any one long ago, are lost (RFC 9002 section 6.1)."""
-        horizon = now - self.round_trip.loss_delay()
+        """Sends that were overtaken by three later ones, or by any one long ago, are lost (RFC 9002 section 6.1).
+
+        When no new data is left, nothing overtakes the last sends. They are sent again as soon as they are late, once
+        for each message heard: when nothing is heard, only probes leave, and they back off.
+        """
+        delay = self.round_trip.loss_delay()
+        at_tail = self._may_repair and not self._has_new()
         self._loss_at = None
         for number, flight in list(self._flights.items()):
-            if number >= self._largest:
+            overtaken = number < self._largest
+            if not (overtaken or at_tail):
                 break
-            if flight.record >= self._listed_below:
+            if overtaken and flight.record >= self._listed_below:
                 continue  # the last acknowledgement had no room to speak of it
-            if self._largest - number >= SEND_THRESHOLD or flight.time <= horizon:
+            late_at = flight.time + delay + (0.0 if overtaken else ANSWER_ALLOWANCE_S)
+            if late_at <= now or self._largest - number >= SEND_THRESHOLD:
                 self._lose(number, flight)
+                self._may_repair &= overtaken
             elif self._loss_at is None:
-                self._loss_at = flight.time + self.round_trip.loss_delay()
+                self._loss_at = late_at
 
     def _lose(self, number: int, flight: _InFlight) -> None:
         del self._flights[number]

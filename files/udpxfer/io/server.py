@@ -171,7 +171,7 @@ class Server:
     # ------------------------------------------------------------- what arrives
 
     def _on_burst(self, burst: Burst, address: Address, now: float) -> None:
-        if not burst.count:
+        if not burst.datagrams:
             self.dropped += 1
             return
         for piece in split(burst):
@@ -186,7 +186,7 @@ class Server:
                 else:
                     raise wire.BadDatagram("unknown kind")
             except wire.BadDatagram:
-                self.dropped += piece.count
+                self.dropped += piece.datagrams
 
     def _on_data_untrusted(self, burst: Burst, address: Address, now: float) -> None:
         session = self._sessions.get(int.from_bytes(burst.headers[4:8], "big"))

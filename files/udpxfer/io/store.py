@@ -26,7 +26,7 @@ PREFIX = ".udpxfer-"
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}(/[A-Za-z0-9][A-Za-z0-9._-]{0,63})?")
 MAX_NAME_BYTES = 255
 FREE_RESERVE_BYTES = 64 * 1024 * 1024
-"""Left free on the file system, so that a full disk stops transfers and not the host."""
+"""Left free on the file system (a twentieth of a small one): a full disk must stop transfers, not the host."""
 
 PREALLOCATION_BYTES = 8 * 1024 * 1024
 
@@ -158,10 +158,9 @@ class Store:
 
     def _check_space(self, directory: int, wanted: int) -> None:
         status = os.fstatvfs(directory)
-        if status.f_bavail * status.f_frsize < wanted + FREE_RESERVE_BYTES:
-            raise TransferError(
-                Code.DISK_FULL, f"{wanted} bytes do not fit (the last {FREE_RESERVE_BYTES >> 20} MiB stay free)"
-            )
+        reserve = min(FREE_RESERVE_BYTES, status.f_blocks * status.f_frsize // 20)
+        if status.f_bavail * status.f_frsize < wanted + reserve:
+            raise TransferError(Code.DISK_FULL, f"{wanted} bytes do not fit ({reserve} bytes are kept free)")
 
     def _open_directory(self, label: str, create: bool) -> int:
         """A descriptor of the label's directory; symbolic links are never followed."""
