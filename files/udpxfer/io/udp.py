@@ -44,7 +44,19 @@ SINGLES_TO_GATHER = 32
 
 _CUT_OFF = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
 _NO_GSO = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP})
-_TRANSIENT = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENOBUFS, errno.EPERM})
+# What routers and hosts on the way say (ICMP), and what may be otherwise a moment later: the datagram counts as lost.
+_TRANSIENT = frozenset(
+    {
+        errno.ECONNREFUSED,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.ENETDOWN,
+        errno.ENOBUFS,
+        errno.EPERM,
+        errno.EMSGSIZE,
+    }
+)
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -164,9 +176,9 @@ class SenderSocket:
             except BlockingIOError:
                 select.select((), [self._sock], (), SEND_WAIT_S)
             except OSError as error:
-                if error.errno in _TRANSIENT or (error.errno == errno.EMSGSIZE and not ancillary):
-                    return
-                raise
+                if ancillary and error.errno in _NO_GSO or error.errno not in _TRANSIENT:
+                    raise
+                return
 
 
 class SegmentTable:
