@@ -115,19 +115,45 @@ def receiver(start_receiver: Callable[..., ReceiverProcess]) -> ReceiverProcess:
     return start_receiver()
 
 
+class SendProcess:
+    """A `send` that runs in the background."""
+
+    def __init__(self, folder: Path, key: Path, jobs: tuple[str, ...], mode: str, options: tuple[str, ...]) -> None:
+        self._result = folder / "result.json"
+        self._result.unlink(missing_ok=True)
+        arguments = command("send", "--mode", mode, "--key-file", key, "--json", self._result, *options, *jobs)
+        self.process = subprocess.Popen(
+            arguments, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+
+    def end(self) -> Outcome:
+        """Wait for the end; returns how it ended."""
+        _, errors = self.process.communicate(timeout=COMMAND_DEADLINE_S)
+        content = json.loads(self._result.read_text()) if self._result.exists() else {}
+        return Outcome(self.process.returncode, errors, content)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def start_send(tmp_path: Path, key: Path) -> Callable[..., SendProcess]:
+    """Starts `send` in the background, slowed down by ``rate``."""
+
+    def start(*jobs: str, rate: str, mode: str = "single_thread") -> SendProcess:
+        return SendProcess(tmp_path, key, jobs, mode, ("--max-rate", rate))
+
+    return start
+
+
 @pytest.fixture
 def send(tmp_path: Path, key: Path) -> Callable[..., Outcome]:
     """Runs `send` and returns how it ended."""
 
     def run(*jobs: str, mode: str = "single_thread", options: tuple[str, ...] = ()) -> Outcome:
-        result = tmp_path / "result.json"
-        result.unlink(missing_ok=True)
-        arguments = command("send", "--mode", mode, "--key-file", key, "--json", result, *options, *jobs)
-        ended = subprocess.run(
-            arguments, env=environment(), capture_output=True, text=True, timeout=COMMAND_DEADLINE_S, check=False
-        )
-        content = json.loads(result.read_text()) if result.exists() else {}
-        return Outcome(ended.returncode, ended.stderr, content)
+        return SendProcess(tmp_path, key, jobs, mode, options).end()
 
     return run
 

@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 from udpxfer.modes import MODES
 
-from .conftest import Outcome, ReceiverProcess, command, environment
+from .conftest import Outcome, ReceiverProcess, SendProcess, command, environment
 
 MakeFile = Callable[[str, int], Path]
 Send = Callable[..., Outcome]
 StartReceiver = Callable[..., ReceiverProcess]
+StartSend = Callable[..., SendProcess]
 INTERRUPT_DEADLINE_S = 30.0
 
 
@@ -161,17 +162,16 @@ def test_strangers_get_no_answer(receiver: ReceiverProcess) -> None:
     assert receiver.events("stopped")[0]["dropped_datagrams"] >= 40
 
 
-def test_a_stopped_receiver_resumes(receiver: ReceiverProcess, send: Send, make_file: MakeFile, tmp_path: Path) -> None:
+def test_a_stopped_receiver_resumes(
+    receiver: ReceiverProcess, send: Send, start_send: StartSend, make_file: MakeFile
+) -> None:
     source = make_file("file", 20_000_000)
-    result = tmp_path / "first.json"
-    options = ("--mode", "single_thread", "--key-file", tmp_path / "key", "--json", result, "--max-rate", "10m")
-    sending = subprocess.Popen(
-        command("send", *options, f"{source}={receiver.address}"), env=environment(), stdout=subprocess.DEVNULL
-    )
+    sending = start_send(f"{source}={receiver.address}", rate="10m")
     wait_for_bytes(receiver.into, 5_000_000)
     assert receiver.stop() == 0
-    assert sending.wait(INTERRUPT_DEADLINE_S) == 1
-    assert json.loads(result.read_text())["transfers"][0]["error"]["code"] == "interrupted"
+    interrupted = sending.end()
+    assert interrupted.status == 1
+    assert interrupted.transfers[0]["error"]["code"] == "interrupted"
     assert not receiver.into.joinpath("file").exists()
     receiver.start()
     outcome = send(f"{source}={receiver.address}")
@@ -183,37 +183,29 @@ def test_a_stopped_receiver_resumes(receiver: ReceiverProcess, send: Send, make_
 
 
 def test_a_killed_receiver_that_comes_back_gets_the_rest(
-    receiver: ReceiverProcess, make_file: MakeFile, tmp_path: Path
+    receiver: ReceiverProcess, start_send: StartSend, make_file: MakeFile
 ) -> None:
     """The same `send` goes on: it offers the file again when it hears nothing."""
     source = make_file("file", 10_000_000)
-    result = tmp_path / "result.json"
-    options = ("--mode", "single_thread", "--key-file", tmp_path / "key", "--json", result, "--max-rate", "8m")
-    sending = subprocess.Popen(
-        command("send", *options, f"{source}={receiver.address}"), env=environment(), stdout=subprocess.DEVNULL
-    )
+    sending = start_send(f"{source}={receiver.address}", rate="8m")
     wait_for_bytes(receiver.into, 3_000_000)
     receiver.stop(signal.SIGKILL)
     assert not receiver.into.joinpath("file").exists()
     receiver.start()
-    assert sending.wait(INTERRUPT_DEADLINE_S) == 0
-    told = json.loads(result.read_text())["transfers"][0]
-    assert told["verified"] is True
-    assert told["sessions"] == 2
+    outcome = sending.end()
+    assert outcome.status == 0, outcome.errors
+    assert outcome.transfers[0]["verified"] is True
+    assert outcome.transfers[0]["sessions"] == 2
     assert receiver.into.joinpath("file").read_bytes() == source.read_bytes()
 
 
 def test_a_killed_sender_that_is_started_again_sends_only_the_rest(
-    receiver: ReceiverProcess, send: Send, make_file: MakeFile, tmp_path: Path
+    receiver: ReceiverProcess, send: Send, start_send: StartSend, make_file: MakeFile
 ) -> None:
     source = make_file("file", 10_000_000)
-    options = ("--mode", "single_thread", "--key-file", tmp_path / "key", "--max-rate", "8m")
-    sending = subprocess.Popen(
-        command("send", *options, f"{source}={receiver.address}"), env=environment(), stdout=subprocess.DEVNULL
-    )
+    sending = start_send(f"{source}={receiver.address}", rate="8m")
     wait_for_bytes(receiver.into, 5_000_000)
     sending.kill()
-    sending.wait()
     outcome = send(f"{source}={receiver.address}")
     assert outcome.status == 0, outcome.errors
     assert outcome.transfers[0]["resumed_bytes"] >= 4_000_000
@@ -222,39 +214,31 @@ def test_a_killed_sender_that_is_started_again_sends_only_the_rest(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_an_interrupted_sender_ends_soon_and_publishes_nothing(
-    mode: str, receiver: ReceiverProcess, make_file: MakeFile, tmp_path: Path
+    mode: str, receiver: ReceiverProcess, start_send: StartSend, make_file: MakeFile
 ) -> None:
     source = make_file("file", 20_000_000)
-    result = tmp_path / "result.json"
-    options = ("--mode", mode, "--key-file", tmp_path / "key", "--json", result, "--max-rate", "1m")
-    sending = subprocess.Popen(
-        command("send", *options, f"{source}={receiver.address}"),
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    sending = start_send(f"{source}={receiver.address}", rate="1m", mode=mode)
     wait_for_bytes(receiver.into, 100_000)
-    sending.send_signal(signal.SIGTERM)
-    _, errors = sending.communicate(timeout=INTERRUPT_DEADLINE_S)
-    assert sending.returncode == 130
-    assert b"Traceback" not in errors
-    assert json.loads(result.read_text())["transfers"][0]["error"]["code"] == "interrupted"
+    sending.process.send_signal(signal.SIGTERM)
+    outcome = sending.end()
+    assert outcome.status == 130
+    assert "Traceback" not in outcome.errors
+    assert outcome.transfers[0]["error"]["code"] == "interrupted"
     assert not receiver.into.joinpath("file").exists()
 
 
-def test_a_source_that_changes_is_not_published(receiver: ReceiverProcess, make_file: MakeFile, tmp_path: Path) -> None:
+def test_a_source_that_changes_is_not_published(
+    receiver: ReceiverProcess, start_send: StartSend, make_file: MakeFile
+) -> None:
     source = make_file("file", 3_000_000)
-    result = tmp_path / "result.json"
-    options = ("--mode", "single_thread", "--key-file", tmp_path / "key", "--json", result, "--max-rate", "3m")
-    sending = subprocess.Popen(
-        command("send", *options, f"{source}={receiver.address}"), env=environment(), stdout=subprocess.DEVNULL
-    )
+    sending = start_send(f"{source}={receiver.address}", rate="3m")
     wait_for_bytes(receiver.into, 500_000)
     with source.open("r+b") as file:
         file.seek(2_900_000)
         file.write(b"changed")
-    assert sending.wait(INTERRUPT_DEADLINE_S) == 1
-    assert json.loads(result.read_text())["transfers"][0]["error"]["code"] == "source_changed"
+    outcome = sending.end()
+    assert outcome.status == 1
+    assert outcome.transfers[0]["error"]["code"] == "source_changed"
     deadline = time.monotonic() + INTERRUPT_DEADLINE_S
     while list(receiver.into.iterdir()):
         assert time.monotonic() < deadline, "the partial file of a changed source stays"
