@@ -176,7 +176,7 @@ class SenderSocket:
             except BlockingIOError:
                 select.select((), [self._sock], (), SEND_WAIT_S)
             except OSError as error:
-                if ancillary and error.errno in _NO_GSO or error.errno not in _TRANSIENT:
+                if (ancillary and error.errno in _NO_GSO) or error.errno not in _TRANSIENT:
                     raise
                 return
 
