@@ -19,7 +19,8 @@ from .events import EventLog, show_progress, standard_log
 if TYPE_CHECKING:
     from .io.client import Result
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+# Usage errors end with 2: argparse's own.
+EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 RESULT_SCHEMA = 1
 # The names of `modes.MODES`, written here so that the help and a wrong mode cost no import; a test compares them.
 MODE_NAMES = ("single_thread", "multi_thread", "multi_process", "multi_thread_async", "multi_process_async")

@@ -81,13 +81,3 @@ class Geometry:
         """Start and end of ``segment`` within the sealed ``record``, in bytes."""
         start = segment * self.segment_bytes
         return start, min(start + self.segment_bytes, self.sealed_bytes(record))
-
-    def wire_bytes(self, record: int, mask: int) -> int:
-        """UDP payload bytes of the segments of ``record`` in ``mask``, headers included."""
-        count = bin(mask).count("1")
-        total = count * self.datagram_bytes
-        last = self.segments_of(record) - 1
-        if mask >> last & 1:
-            start, end = self.segment_span(record, last)
-            total -= self.segment_bytes - (end - start)
-        return total

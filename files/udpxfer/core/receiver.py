@@ -85,7 +85,6 @@ class ReceiverStatistics:
     datagrams: int = 0
     duplicates: int = 0
     bad_records: int = 0
-    bad_datagrams: int = 0
 
 
 class _Partial:
