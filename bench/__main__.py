@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from . import sharing
 from .hosts import BenchError, Hosts, two_hosts
+from .networks import NETWORKS
 from .peers import PEERS, Copy
 
 SIZES = {"100KB": 100_000, "10MB": 10_000_000, "500MB": 500_000_000, "1GB": 1_000_000_000, "5GB": 5_000_000_000}
@@ -68,10 +70,50 @@ def main() -> int:
         "--sizes", nargs="+", choices=SIZES, default=list(SIZES)[:-1], metavar="SIZE", help=", ".join(SIZES)
     )
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--network", choices=NETWORKS, default="veth", help=", ".join(NETWORKS))
     parser.add_argument("--json", type=Path, help="write the rows to this file")
+    parser.add_argument("--plot", type=Path, help="draw goodput or fairness into this SVG file")
+    parser.add_argument("--rate", type=float, default=20.0, help="of the emulated link, Mbit/s (default: 20)")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--goodput", action="store_true", help="instead: goodput on lossy links (5 minutes)")
+    other.add_argument("--files", action="store_true", help="instead: short files on lossy links (6 minutes)")
+    other.add_argument(
+        "--fairness",
+        nargs="+",
+        choices=sharing.SHARING,
+        metavar="BESIDE",
+        help=f"instead: shares of one link (4 minutes each): {', '.join(sharing.SHARING)}",
+    )
     options = parser.parse_args()
+    measured = measure_sharing(options) or measure_peers(options)
+    if options.json:
+        options.json.write_text(json.dumps(measured, indent=1) + "\n")
+    return 0
+
+
+def measure_sharing(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows of --goodput, --files or --fairness; none when that is not asked for."""
     rows = []
-    with two_hosts() as hosts:
+    if options.goodput:
+        rows = sharing.goodput(options.rate)
+        print(sharing.show_goodput(rows))
+        if options.plot:
+            sharing.draw_goodput(rows, options.plot)
+    elif options.files:
+        rows = sharing.files(options.rate, options.repeats)
+        print(sharing.show_files(rows))
+    elif options.fairness:
+        rows = sharing.fairness(options.fairness, options.rate)
+        print(sharing.show_fairness(rows))
+        if options.plot:
+            sharing.draw_fairness(rows, options.plot)
+    return rows
+
+
+def measure_peers(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows of all peers and sizes that are asked for."""
+    rows = []
+    with two_hosts(NETWORKS[options.network]) as hosts:
         for size in options.sizes:
             source = hosts.source / f"file-{size}"
             with source.open("wb") as file:
@@ -85,9 +127,7 @@ def main() -> int:
                     print(f"{size} {name}: not measured: {error}", file=sys.stderr)
             source.unlink()
     show(rows)
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
-    return 0
+    return rows
 
 
 if __name__ == "__main__":

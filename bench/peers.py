@@ -57,10 +57,10 @@ def service(
         process.wait()
 
 
-def _bound(hosts: Hosts, protocol: str, port: int) -> Callable[[], bool]:
+def bound(hosts: Hosts, protocol: str, port: int) -> Callable[[], bool]:
     """Whether something on the receiving host listens at a port."""
 
-    def bound() -> bool:
+    def listens() -> bool:
         listing = subprocess.run(
             hosts.command(1, ["cat", f"/proc/net/{protocol}", f"/proc/net/{protocol}6"]),
             capture_output=True,
@@ -70,7 +70,7 @@ def _bound(hosts: Hosts, protocol: str, port: int) -> Callable[[], bool]:
         listening = {"tcp": "0A", "udp": "07"}[protocol]
         return re.search(rf":{port:04X} [0-9A-F]+:0000 {listening}", listing) is not None
 
-    return bound
+    return listens
 
 
 def _timed(hosts: Hosts, side: int, arguments: list[str]) -> float:
@@ -114,11 +114,11 @@ def _udpxfer(program: list[str], relay_delay_s: float = 0.0) -> Peer:
         keyed = ["--key-file", str(key)]
         relay = [*python, "bench.relay", str(RELAY_PORT), RECEIVER, str(PORT), str(relay_delay_s)]
         with contextlib.ExitStack() as services:
-            bound = _bound(hosts, "udp", PORT)
-            receiver = services.enter_context(service(hosts.command(1, [*receive, *keyed]), bound, env))
+            ready = bound(hosts, "udp", PORT)
+            receiver = services.enter_context(service(hosts.command(1, [*receive, *keyed]), ready, env))
             if relay_delay_s:
-                bound = _bound(hosts, "udp", RELAY_PORT)
-                services.enter_context(service(hosts.command(1, relay), bound, env))
+                ready = bound(hosts, "udp", RELAY_PORT)
+                services.enter_context(service(hosts.command(1, relay), ready, env))
             started = time.monotonic()
             run(hosts.command(0, [*send, *keyed, f"{source}={RECEIVER}:{port}"]), env)
             elapsed = time.monotonic() - started
@@ -138,15 +138,20 @@ def _usage(pid: int) -> tuple[float, int]:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), peak
 
 
-def socat(hosts: Hosts, source: Path, target: Path) -> Copy:
+def _socat(congestion_control: str) -> Peer:
     """Plain TCP: nothing is encrypted, authenticated or synced."""
-    listen = [tool("socat"), "-b", "262144", "-u", f"TCP-LISTEN:{PORT},reuseaddr", f"CREATE:{target}"]
-    send = [tool("socat"), "-b", "262144", "-u", f"FILE:{source}", f"TCP:{RECEIVER}:{PORT}"]
-    with service(hosts.command(1, listen), _bound(hosts, "tcp", PORT)):
-        started = time.monotonic()
-        _timed(hosts, 0, send)
-        _wait_for_size(target, source.stat().st_size)
-        return Copy(time.monotonic() - started)
+
+    def copy(hosts: Hosts, source: Path, target: Path) -> Copy:
+        listen = [tool("socat"), "-b", "262144", "-u", f"TCP-LISTEN:{PORT},reuseaddr", f"CREATE:{target}"]
+        address = f"TCP:{RECEIVER}:{PORT},setsockopt-string=6:13:{congestion_control}"  # TCP_CONGESTION
+        send = [tool("socat"), "-b", "262144", "-u", f"FILE:{source}", address]
+        with service(hosts.command(1, listen), bound(hosts, "tcp", PORT)):
+            started = time.monotonic()
+            _timed(hosts, 0, send)
+            _wait_for_size(target, source.stat().st_size)
+            return Copy(time.monotonic() - started)
+
+    return copy
 
 
 def scp(hosts: Hosts, source: Path, target: Path) -> Copy:
@@ -181,7 +186,7 @@ def scp(hosts: Hosts, source: Path, target: Path) -> Copy:
         "-o",
         "LogLevel=ERROR",
     ]
-    with service(hosts.command(1, server), _bound(hosts, "tcp", 22)):
+    with service(hosts.command(1, server), bound(hosts, "tcp", 22)):
         return Copy(_timed(hosts, 0, [*client, str(source), f"root@{RECEIVER}:{target}"]))
 
 
@@ -213,7 +218,7 @@ def atftp(hosts: Hosts, source: Path, target: Path) -> Copy:
         RECEIVER,
         str(PORT),
     ]
-    with service(hosts.command(1, server), _bound(hosts, "udp", PORT)):
+    with service(hosts.command(1, server), bound(hosts, "udp", PORT)):
         return Copy(_timed(hosts, 0, client))
 
 
@@ -232,7 +237,7 @@ def uftp(hosts: Hosts, source: Path, target: Path) -> Copy:
         str(hosts.folder / "uftpd.log"),
     ]
     client = [tool("uftp"), "-M", RECEIVER, "-I", SENDER, "-R", "-1", "-B", "4194304", "-b", "1400", str(source)]
-    with service(hosts.command(1, server), _bound(hosts, "udp", 1044)):
+    with service(hosts.command(1, server), bound(hosts, "udp", 1044)):
         copy = Copy(_timed(hosts, 0, client))
     return copy
 
@@ -242,7 +247,7 @@ def udpcast(hosts: Hosts, source: Path, target: Path) -> Copy:
     common = ["--interface", "wire0", "--nokbd", "--portbase", str(PORT), "--mcast-rdv-address", "239.1.1.1"]
     receive = [tool("udp-receiver"), *common, "--file", str(target)]
     send = [tool("udp-sender"), *common, "--full-duplex", "--min-receivers", "1", "--file", str(source)]
-    with service(hosts.command(1, receive), _bound(hosts, "udp", PORT)):
+    with service(hosts.command(1, receive), bound(hosts, "udp", PORT)):
         started = time.monotonic()
         _timed(hosts, 0, send)
         _wait_for_size(target, source.stat().st_size)
@@ -254,7 +259,7 @@ def _quic(module: str) -> Peer:
         program = [sys.executable, "-m", "bench.quic", module]
         if importlib.util.find_spec(module) is None:
             raise BenchError(f"the Python package {module} is not installed")
-        with service(hosts.command(1, [*program, "serve", str(hosts.folder), str(target)]), _bound(hosts, "udp", PORT)):
+        with service(hosts.command(1, [*program, "serve", str(hosts.folder), str(target)]), bound(hosts, "udp", PORT)):
             return Copy(_timed(hosts, 0, [*program, "send", str(hosts.folder), str(source)]))
 
     return copy
@@ -262,7 +267,8 @@ def _quic(module: str) -> Peer:
 
 PEERS: dict[str, Peer] = {
     "udpxfer": _udpxfer(["udpxfer"]),
-    "socat": socat,
+    "socat": _socat("cubic"),
+    "socat-bbr": _socat("bbr"),
     "scp": scp,
     "atftp": atftp,
     "uftp": uftp,

@@ -1,3 +1,3 @@
 """udpxfer: encrypted, durable file transfer over UDP."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import signal
 import sys
 import time
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .errors import Code, TransferError
-from .events import EventLog, show_progress, standard_log
+from .events import EventLog, FileLog, show_progress, standard_log
+from .modes import MODES
 
 if TYPE_CHECKING:
     from .io.client import Result
@@ -22,8 +24,7 @@ if TYPE_CHECKING:
 # Usage errors end with 2: argparse's own.
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 RESULT_SCHEMA = 1
-# The names of `modes.MODES`, written here so that the help and a wrong mode cost no import; a test compares them.
-MODE_NAMES = ("single_thread", "multi_thread", "multi_process", "multi_thread_async", "multi_process_async")
+_ALL = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
@@ -80,7 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     receive.add_argument("--bind", required=True, metavar="HOST:PORT")
     receive.add_argument("--into", required=True, metavar="DIR", help="directory to store files in")
     receive.add_argument("--key-file", required=True, metavar="KEYFILE")
-    receive.add_argument("--log", metavar="FILE", help="append JSON lines to FILE instead of standard output")
+    receive.add_argument(
+        "--log", metavar="FILE", help="append JSON lines to FILE instead of standard output (16 MiB, then FILE.1)"
+    )
     receive.add_argument("--max-file-bytes", type=_size, metavar="SIZE", help="refuse larger files")
     receive.add_argument("--max-total-bytes", type=_size, metavar="SIZE", help="refuse more than this in all")
     receive.add_argument("--max-sessions", type=_count, default=64, metavar="N", help="transfers at once (default 64)")
@@ -88,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
     send = commands.add_parser("send", help="send files")
     send.add_argument("jobs", nargs="+", type=_assignment, metavar="FILE=HOST:PORT")
-    send.add_argument("--mode", required=True, choices=MODE_NAMES, metavar="MODE", help=", ".join(MODE_NAMES))
+    send.add_argument("--mode", required=True, choices=MODES, metavar="MODE", help=", ".join(MODES))
     send.add_argument("--key-file", required=True, metavar="KEYFILE")
     send.add_argument("--label", default="", help="store below this directory of the receiver")
     send.add_argument("--max-rate", type=_rate, metavar="RATE", help="for each file, for example 100mbit")
@@ -139,8 +142,8 @@ def _fetch(options: argparse.Namespace) -> int:
 
 def _receive(options: argparse.Namespace) -> int:
     from . import keys
+    from .core.sessions import Limits
     from .io.server import Server
-    from .io.store import Limits
     from .io.udp import parse_address
 
     key = keys.load(options.key_file)
@@ -169,7 +172,7 @@ def _send(options: argparse.Namespace) -> int:
     jobs = [Job(path, receiver, options.label, options.max_rate, options.sha256) for path, receiver in options.jobs]
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: modes.interrupt())
-    start, started = time.time(), time.monotonic()
+    start, started, cpu = time.time(), time.monotonic(), _cpu_seconds()
     results = modes.run(options.mode, jobs, modes.Sending(key, show_progress))
     seconds = time.monotonic() - started
     _tell(results, log)
@@ -185,6 +188,9 @@ def _send(options: argparse.Namespace) -> int:
             "seconds": seconds,
             "ok": ok,
             "bytes": sum(result.bytes for result in results if result.verified),
+            "cpu_s": _cpu_seconds() - cpu,
+            "peak_memory_bytes": max(resource.getrusage(who).ru_maxrss for who in _ALL)
+            * 1024,  # of the largest process
             "transfers": [result.as_dict() for result in results],
         }
         _write_json(options.json, summary)
@@ -193,9 +199,16 @@ def _send(options: argparse.Namespace) -> int:
     return EXIT_OK if ok else EXIT_FAILED
 
 
+def _cpu_seconds() -> float:
+    """Processor time of this program and of its children that have ended."""
+    usages = [resource.getrusage(who) for who in _ALL]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
 def _tell(results: Sequence[Result], log: EventLog) -> None:
     for result in results:
-        log.emit("failed" if result.error else "sent", **result.as_dict())
+        fields = {name: value for name, value in result.as_dict().items() if name != "progress"}
+        log.emit("failed" if result.error else "sent", **fields)
         if result.error:
             code, message, fix = result.error["code"], result.error["message"], result.error["fix"]
             print(f"udpxfer: {code}: {result.file} to {result.receiver}: {message}; {fix}", file=sys.stderr)
@@ -203,7 +216,7 @@ def _tell(results: Sequence[Result], log: EventLog) -> None:
 
 def _append_log(path: str) -> EventLog:
     try:
-        return EventLog(open(path, "a", encoding="utf-8"))
+        return FileLog(path)
     except OSError as error:
         raise TransferError(
             Code.STORE_FAILED,

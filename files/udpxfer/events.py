@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import os
 import sys
 import time
 from typing import Any, TextIO
+
+MAX_LOG_BYTES = 16 * 1024 * 1024
+"""Whoever makes a receiver log much (refused offers) must not fill its disk."""
 
 
 class EventLog:
@@ -18,11 +23,36 @@ class EventLog:
     def emit(self, event: str, **fields: Any) -> None:
         """Log ``event`` with its fields; times are Unix seconds, sizes bytes."""
         line = json.dumps({"time": round(time.time(), 6), "event": event, **fields}, default=str)
-        self._stream.write(line + "\n")
+        self._write(line + "\n")
+
+    def _write(self, line: str) -> None:
+        self._stream.write(line)
         self._stream.flush()
 
     def progress(self, name: str, done: int, total: int) -> None:
         """Programs read results, not progress."""
+
+
+class FileLog(EventLog):
+    """Appends events to a file. When it has grown to ``limit`` bytes it becomes PATH.1, in the place of an older one.
+
+    Raises OSError when the file cannot be opened; later, a disk that takes nothing more loses events and stops no transfer.
+    """
+
+    def __init__(self, path: str, limit: int = MAX_LOG_BYTES) -> None:
+        self._path, self._limit = path, limit
+        self._descriptor = self._open()
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+
+    def _write(self, line: str) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self._descriptor, line.encode())
+            if os.fstat(self._descriptor).st_size >= self._limit:
+                os.replace(self._path, f"{self._path}.1")
+                full, self._descriptor = self._descriptor, self._open()
+                os.close(full)
 
 
 class Terminal(EventLog):

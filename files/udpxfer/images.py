@@ -15,9 +15,9 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
+from .core.names import check_name
 from .errors import Code, TransferError
 from .events import EventLog
-from .io.store import check_name
 
 CHUNK_BYTES = 65_536
 TIMEOUT_S = (5.0, 30.0)

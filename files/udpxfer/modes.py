@@ -1,56 +1,62 @@
 """The five client modes: five ways to overlap the same blocking sends.
 
 Every mode takes the same jobs and gives the same results in the same order. A job's error never hides another job's
-result. Adding a mode means one function and one entry in `_EXECUTORS`. Each function imports what only it needs: a small
-file over a fast path takes less time than importing ``multiprocessing``.
+result. Adding a mode means one function and one entry in `_EXECUTORS`: command line, tags and documents take its name and
+the first line of its docstring from there (docs/contributing.md). Each function imports what only it needs: a small file
+over a fast path takes less time than importing ``multiprocessing``, and the command line asks for the names only.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import Code, TransferError
-from .io.client import INTERRUPTED, Job, Progress, Result, send_file
 
-Send = Callable[[Job], Result]
-Executor = Callable[[list[Job], Send], list[Result]]
+if TYPE_CHECKING:
+    from .io.client import Job, Progress, Result
+
+    Send = Callable[[Job], Result]
+    Executor = Callable[[list[Job], Send], list[Result]]
 
 
-@dataclasses.dataclass(frozen=True)
 class Sending:
     """One blocking send with everything but its job bound; a class, so that it can travel to another process."""
 
-    key: bytes
-    progress: Progress
+    def __init__(self, key: bytes, progress: Progress) -> None:
+        self._key = key
+        self._progress = progress
 
     def __call__(self, job: Job) -> Result:
         """Send one file; never raises an Exception."""
+        from .io.client import send_file
+
         try:
-            return send_file(job, self.key, self.progress)
+            return send_file(job, self._key, self._progress)
         except Exception as error:  # noqa: BLE001 one job's defect must not hide the others' results
             return failed(job, TransferError(Code.INTERNAL, repr(error)))
 
 
 def failed(job: Job, error: TransferError) -> Result:
     """The result of a job that could not even run."""
+    from .io.client import Result
+
     now = time.time()
     return Result(file=job.path, receiver=job.receiver, start=now, end=now, error=error.as_dict())
 
 
 def _single_thread(jobs: list[Job], send: Send) -> list[Result]:
-    """One after the other in the calling thread."""
+    """One after the other in one thread."""
     return [send(job) for job in jobs]
 
 
 def _multi_thread(jobs: list[Job], send: Send) -> list[Result]:
-    """One thread for each job, then join."""
+    """One `threading.Thread` for each, then join."""
     results: dict[int, Result] = {}
 
     def run(index: int) -> None:
@@ -65,7 +71,7 @@ def _multi_thread(jobs: list[Job], send: Send) -> list[Result]:
 
 
 def _multi_process(jobs: list[Job], send: Send) -> list[Result]:
-    """One process for each job, then join."""
+    """One `multiprocessing.Process` for each, then join."""
     import multiprocessing
 
     context = multiprocessing.get_context("fork")
@@ -92,7 +98,7 @@ def _send_and_tell(send: Send, job: Job, connection: Any) -> None:
 
 
 def _multi_thread_async(jobs: list[Job], send: Send) -> list[Result]:
-    """A pool of threads; results are gathered as they complete."""
+    """`ThreadPoolExecutor.submit`, results as they complete."""
     import concurrent.futures
 
     results: dict[int, Result] = {}
@@ -104,7 +110,7 @@ def _multi_thread_async(jobs: list[Job], send: Send) -> list[Result]:
 
 
 def _multi_process_async(jobs: list[Job], send: Send) -> list[Result]:
-    """A pool of processes; results are gathered with ``get``."""
+    """`multiprocessing.Pool.apply_async`, results with `get`."""
     import multiprocessing
 
     pool = multiprocessing.get_context("fork").Pool(len(jobs))
@@ -128,8 +134,15 @@ MODES = tuple(_EXECUTORS)
 """Names of the modes in the order in which they are run and shown."""
 
 
+def meaning(mode: str) -> str:
+    """What a mode does, in one line of Markdown."""
+    return (_EXECUTORS[mode].__doc__ or "").partition("\n")[0].rstrip(".")
+
+
 def interrupt() -> None:
     """Let all sends of this process and of its children end soon, each with its own result; for signal handlers."""
+    from .io.client import INTERRUPTED
+
     INTERRUPTED.set()
     multiprocessing = sys.modules.get("multiprocessing")
     for child in multiprocessing.active_children() if multiprocessing else ():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -15,19 +18,40 @@ from typing import Any
 
 import pytest
 
-PACKAGES = Path(__file__).resolve().parents[2] / "files"
+from tests.simulation import network
+
+from .proxy import Proxy
+
+ROOT = Path(__file__).resolve().parents[2]
 START_DEADLINE_S = 20.0
 COMMAND_DEADLINE_S = 60.0
+PERFECT = network.Path(delay_s=0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """Where the program under test runs."""
+
+    prefix: tuple[str, ...] = ()  # such as: ip netns exec NAME
+    variant: str = ""  # a name in bench.variant: what this system lacks
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        """The command line of the program there."""
+        program = ["-m", "bench.variant", self.variant] if self.variant else ["-m", "udpxfer"]
+        return [*self.prefix, sys.executable, *program, *map(str, arguments)]
+
+
+HERE = System()
 
 
 def command(*arguments: str | Path) -> list[str]:
     """The command line of the program under test."""
-    return [sys.executable, "-m", "udpxfer", *map(str, arguments)]
+    return HERE.command(*arguments)
 
 
 def environment() -> dict[str, str]:
     """An environment in which the program is found."""
-    return {**os.environ, "PYTHONPATH": str(PACKAGES)}
+    return {**os.environ, "PYTHONPATH": f"{ROOT / 'files'}{os.pathsep}{ROOT}"}
 
 
 @dataclasses.dataclass
@@ -48,8 +72,17 @@ class Outcome:
 class ReceiverProcess:
     """A running receiver."""
 
-    def __init__(self, folder: Path, key: Path, *options: str, bind: str = "127.0.0.1:0") -> None:
-        self.into = folder / "into"
+    def __init__(
+        self,
+        folder: Path,
+        key: Path,
+        *options: str,
+        bind: str = "127.0.0.1:0",
+        into: Path | None = None,
+        system: System = HERE,
+    ) -> None:
+        self.into = into or folder / "into"
+        self._system = system
         self._log = folder / "log"
         self._options: list[str | Path] = ["--into", self.into, "--key-file", key, "--log", self._log, *options]
         self.address = bind
@@ -58,7 +91,7 @@ class ReceiverProcess:
     def start(self) -> None:
         """Start (again) at the same address and wait until it listens."""
         seen = len(self.events("listening"))
-        arguments = command("receive", "--bind", self.address, *self._options)
+        arguments = self._system.command("receive", "--bind", self.address, *self._options)
         self.process = subprocess.Popen(arguments, env=environment(), stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + START_DEADLINE_S
         while len(listening := self.events("listening")) == seen:
@@ -74,6 +107,17 @@ class ReceiverProcess:
         # The last line may still be being written.
         lines = self._log.read_text().split("\n")[:-1]
         return [event for event in map(json.loads, lines) if event["event"] == name]
+
+    def wait_for_bytes(self, count: int) -> None:
+        """Wait until a partial file holds ``count`` written bytes (its size is reserved from the start)."""
+        deadline = time.monotonic() + COMMAND_DEADLINE_S
+        while True:
+            for part in self.into.glob(".udpxfer-*.part"):
+                with contextlib.suppress(FileNotFoundError):
+                    if len(part.read_bytes().rstrip(b"\0")) >= count:
+                        return
+            assert time.monotonic() < deadline, "nothing arrives"
+            time.sleep(0.02)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End the receiver with a signal; returns its exit status."""
@@ -97,11 +141,12 @@ def start_receiver(tmp_path: Path, key: Path) -> Iterator[Callable[..., Receiver
     """Starts receivers; they are stopped after the test."""
     started: list[ReceiverProcess] = []
 
-    def start(*options: str, bind: str = "127.0.0.1:0") -> ReceiverProcess:
-        folder = tmp_path / f"receiver{len(started)}"
+    def start(*options: str, **where: Any) -> ReceiverProcess:
+        folder = tmp_path / f"receiver{next(_numbers)}"
         folder.mkdir()
-        started.append(ReceiverProcess(folder, key, *options, bind=bind))
-        return started[-1]
+        receiver = ReceiverProcess(folder, key, *options, **where)
+        started.append(receiver)
+        return receiver
 
     yield start
     for receiver in started:
@@ -118,17 +163,21 @@ def receiver(start_receiver: Callable[..., ReceiverProcess]) -> ReceiverProcess:
 class SendProcess:
     """A `send` that runs in the background."""
 
-    def __init__(self, folder: Path, key: Path, jobs: tuple[str, ...], mode: str, options: tuple[str, ...]) -> None:
-        self._result = folder / "result.json"
-        self._result.unlink(missing_ok=True)
-        arguments = command("send", "--mode", mode, "--key-file", key, "--json", self._result, *options, *jobs)
+    def __init__(
+        self, folder: Path, key: Path, jobs: tuple[str, ...], mode: str, options: tuple[str, ...], system: System
+    ) -> None:
+        self._result = folder / f"result-{next(_numbers)}.json"
+        arguments = system.command("send", "--mode", mode, "--key-file", key, "--json", self._result, *options, *jobs)
         self.process = subprocess.Popen(
             arguments, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
 
-    def end(self) -> Outcome:
+    def end(self, deadline_s: float = COMMAND_DEADLINE_S) -> Outcome:
         """Wait for the end; returns how it ended."""
-        _, errors = self.process.communicate(timeout=COMMAND_DEADLINE_S)
+        try:
+            _, errors = self.process.communicate(timeout=deadline_s)
+        finally:
+            self.process.kill()
         content = json.loads(self._result.read_text()) if self._result.exists() else {}
         return Outcome(self.process.returncode, errors, content)
 
@@ -138,24 +187,48 @@ class SendProcess:
         self.process.communicate()
 
 
+_numbers = itertools.count()
+
+
 @pytest.fixture
-def start_send(tmp_path: Path, key: Path) -> Callable[..., SendProcess]:
+def start_send(tmp_path: Path, key: Path) -> Iterator[Callable[..., SendProcess]]:
     """Starts `send` in the background, slowed down by ``rate``."""
+    started: list[SendProcess] = []
 
-    def start(*jobs: str, rate: str, mode: str = "single_thread") -> SendProcess:
-        return SendProcess(tmp_path, key, jobs, mode, ("--max-rate", rate))
+    def start(*jobs: str, rate: str = "", mode: str = "single_thread", system: System = HERE) -> SendProcess:
+        options = ("--max-rate", rate) if rate else ()
+        sending = SendProcess(tmp_path, key, jobs, mode, options, system)
+        started.append(sending)
+        return sending
 
-    return start
+    yield start
+    for sending in started:
+        if sending.process.poll() is None:
+            sending.kill()
 
 
 @pytest.fixture
 def send(tmp_path: Path, key: Path) -> Callable[..., Outcome]:
     """Runs `send` and returns how it ended."""
 
-    def run(*jobs: str, mode: str = "single_thread", options: tuple[str, ...] = ()) -> Outcome:
-        return SendProcess(tmp_path, key, jobs, mode, options).end()
+    def run(*jobs: str, mode: str = "single_thread", options: tuple[str, ...] = (), system: System = HERE) -> Outcome:
+        return SendProcess(tmp_path, key, jobs, mode, options, system).end()
 
     return run
+
+
+@pytest.fixture
+def start_proxy(rng: random.Random) -> Iterator[Callable[..., Proxy]]:
+    """Starts proxies that treat datagrams badly; a path not named is perfect."""
+    started: list[Proxy] = []
+
+    def start(receiver: ReceiverProcess, there: network.Path = PERFECT, back: network.Path = PERFECT) -> Proxy:
+        started.append(Proxy(receiver.address, there, back, rng))
+        return started[-1]
+
+    yield start
+    for proxy in started:
+        proxy.close()
 
 
 @pytest.fixture

@@ -48,6 +48,10 @@ def test_two_files_to_two_receivers(mode: str, start_receiver: StartReceiver, se
         assert told["bytes"] == source.stat().st_size
         assert told["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
         assert told["start"] < told["end"]
+        assert told["progress"][-1][1] == told["bytes"]
+        assert told["progress"] == sorted(told["progress"])
+    assert outcome.result["cpu_s"] > 0
+    assert outcome.result["peak_memory_bytes"] >= max(told["peak_memory_bytes"] for told in outcome.transfers)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -167,7 +171,7 @@ def test_a_stopped_receiver_resumes(
 ) -> None:
     source = make_file("file", 20_000_000)
     sending = start_send(f"{source}={receiver.address}", rate="10m")
-    wait_for_bytes(receiver.into, 5_000_000)
+    receiver.wait_for_bytes(5_000_000)
     assert receiver.stop() == 0
     interrupted = sending.end()
     assert interrupted.status == 1
@@ -188,7 +192,7 @@ def test_a_killed_receiver_that_comes_back_gets_the_rest(
     """The same `send` goes on: it offers the file again when it hears nothing."""
     source = make_file("file", 10_000_000)
     sending = start_send(f"{source}={receiver.address}", rate="8m")
-    wait_for_bytes(receiver.into, 3_000_000)
+    receiver.wait_for_bytes(3_000_000)
     receiver.stop(signal.SIGKILL)
     assert not receiver.into.joinpath("file").exists()
     receiver.start()
@@ -204,7 +208,7 @@ def test_a_killed_sender_that_is_started_again_sends_only_the_rest(
 ) -> None:
     source = make_file("file", 10_000_000)
     sending = start_send(f"{source}={receiver.address}", rate="8m")
-    wait_for_bytes(receiver.into, 5_000_000)
+    receiver.wait_for_bytes(5_000_000)
     sending.kill()
     outcome = send(f"{source}={receiver.address}")
     assert outcome.status == 0, outcome.errors
@@ -218,7 +222,7 @@ def test_an_interrupted_sender_ends_soon_and_publishes_nothing(
 ) -> None:
     source = make_file("file", 20_000_000)
     sending = start_send(f"{source}={receiver.address}", rate="1m", mode=mode)
-    wait_for_bytes(receiver.into, 100_000)
+    receiver.wait_for_bytes(100_000)
     sending.process.send_signal(signal.SIGTERM)
     outcome = sending.end()
     assert outcome.status == 130
@@ -232,7 +236,7 @@ def test_a_source_that_changes_is_not_published(
 ) -> None:
     source = make_file("file", 3_000_000)
     sending = start_send(f"{source}={receiver.address}", rate="3m")
-    wait_for_bytes(receiver.into, 500_000)
+    receiver.wait_for_bytes(500_000)
     with source.open("r+b") as file:
         file.seek(2_900_000)
         file.write(b"changed")
@@ -293,15 +297,3 @@ def test_a_port_in_use_is_told(receiver: ReceiverProcess, key: Path, tmp_path: P
     )
     assert ended.returncode == 1
     assert ended.stderr.startswith("udpxfer: bind_failed: ")
-
-
-def wait_for_bytes(folder: Path, count: int) -> None:
-    """Wait until a partial file in ``folder`` holds ``count`` written bytes (its size is reserved from the start)."""
-    deadline = time.monotonic() + INTERRUPT_DEADLINE_S
-    while True:
-        for part in folder.glob(".udpxfer-*.part"):
-            content = part.read_bytes()
-            if len(content.rstrip(b"\0")) >= count:
-                return
-        assert time.monotonic() < deadline, "nothing arrives"
-        time.sleep(0.02)

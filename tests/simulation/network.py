@@ -1,4 +1,4 @@
-"""A virtual-time network for the sans-I/O core: both ends of a session, and links that lose, delay, repeat and alter.
+"""A network in virtual time: links that lose, delay, repeat, reorder, alter and cut datagrams.
 
 Nothing here waits: the clock jumps to the next event, so that hours of protocol time take milliseconds.
 """
@@ -10,20 +10,9 @@ import functools
 import heapq
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from udpxfer.core import wire
-from udpxfer.core.congestion import Congestion
-from udpxfer.core.geometry import HEADER_BYTES, RECORD_BYTES, Geometry
-from udpxfer.core.receiver import BufferPool, Burst, Receiver
-from udpxfer.core.recovery import RoundTrip
-from udpxfer.core.sealing import ControlChannel, RecordCipher
-from udpxfer.core.sender import Sender, State
-
-SESSION = 7
-WINDOW_RECORDS = 64
-RECEIVE_BUFFER_BYTES = 425_984
-SILENCE_S = 30.0
+BURST_MEMORY_S = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,40 +20,17 @@ class Path:
     """What one direction does to datagrams: seconds, shares of one, and bytes per second (0: unlimited)."""
 
     delay_s: float = 0.01
-    jitter_s: float = 0.0
+    jitter_s: float = 0.0  # more than the time between two datagrams: reorders
     loss: float = 0.0
+    burst: float = 1.0  # datagrams lost in a row, on average
     duplicate: float = 0.0
     corrupt: float = 0.0
+    truncate: float = 0.0
     rate: float = 0.0
     queue_bytes: int = 100_000
-
-
-class Link:
-    """One direction of the network."""
-
-    def __init__(self, path: Path, clock: Clock, rng: random.Random, deliver: Callable[[bytes], None]) -> None:
-        self._path, self._clock, self._rng, self._deliver = path, clock, rng, deliver
-        self._free_at = 0.0
-        self.sent = 0
-
-    def send(self, datagram: bytes) -> None:
-        """Put a datagram on the link."""
-        path, rng, now = self._path, self._rng, self._clock.now
-        self.sent += 1
-        if rng.random() < path.loss:
-            return
-        leave = now
-        if path.rate:
-            if (self._free_at - now) * path.rate > path.queue_bytes:
-                return
-            self._free_at = leave = max(self._free_at, now) + len(datagram) / path.rate
-        for _ in range(1 + (rng.random() < path.duplicate)):
-            copy = datagram
-            if rng.random() < path.corrupt:
-                altered = bytearray(datagram)
-                altered[rng.randrange(len(altered))] ^= 1 << rng.randrange(8)
-                copy = bytes(altered)
-            self._clock.at(leave + path.delay_s + rng.random() * path.jitter_s, functools.partial(self._deliver, copy))
+    mtu_bytes: int = 65_507  # largest UDP payload; what is larger vanishes
+    interrupt_s: float = 0.0  # arrivals wait for the next multiple of it, and come together
+    down: tuple[tuple[float, float], ...] = ()  # black-outs: (from, until)
 
 
 class Clock:
@@ -79,126 +45,95 @@ class Clock:
         """Do ``action`` at ``time``."""
         heapq.heappush(self._events, (time, next(self._order), action))
 
-    def next_time(self) -> float:
-        """When the next event is; infinity when there is none."""
-        return self._events[0][0] if self._events else float("inf")
+    def clear(self) -> None:
+        """Forget all that is planned."""
+        self._events.clear()
 
-    def step(self) -> None:
-        """Let the next event happen."""
+    def step(self) -> bool:
+        """Let the next event happen; False when there is none."""
+        if not self._events:
+            return False
         time, _, action = heapq.heappop(self._events)
         self.now = max(self.now, time)
         action()
-
-
-class Transfer:
-    """One file from a sender core to a receiver core over two paths."""
-
-    def __init__(self, content: bytes, datagram_bytes: int, there: Path, back: Path, seed: int) -> None:
-        rng = random.Random(seed)
-        self.clock = Clock()
-        self._content = content
-        self.geometry = Geometry(len(content), datagram_bytes)
-        keys = [rng.randbytes(32) for _ in range(3)]
-        self._cipher = RecordCipher(keys[0])
-        self._sealed: dict[int, bytes] = {}
-        accept = wire.Accept(SESSION, RECEIVE_BUFFER_BYTES, WINDOW_RECORDS, ())
-        rtt = there.delay_s + back.delay_s + 0.001
-        congestion = Congestion(0.0, rtt, datagram_bytes, RECEIVE_BUFFER_BYTES)
-        channel = ControlChannel(SESSION, keys[1], keys[2])
-        self.sender = Sender(self.geometry, accept, channel, congestion, RoundTrip(rtt), 0.0, SILENCE_S)
-        self.receiver = Receiver(self.geometry, RecordCipher(keys[0]), BufferPool(WINDOW_RECORDS), WINDOW_RECORDS)
-        self._receiver_channel = ControlChannel(SESSION, keys[2], keys[1])
-        self.received: dict[int, bytes] = {}
-        self.published: bytes | None = None
-        self._finished = False
-        self._confirmed = False
-        self.swallow_segmented = False
-        self._there = Link(there, self.clock, rng, self._at_receiver)
-        self._back = Link(back, self.clock, rng, lambda datagram: self.sender.receive(datagram, self.clock.now))
-        self.bad_datagrams = 0
-
-    def run(self, deadline_s: float) -> None:
-        """Run until the sender has ended, at most ``deadline_s`` of virtual time."""
-        clock, sender = self.clock, self.sender
-        while sender.state in (State.SENDING, State.WAITING) and clock.now < deadline_s:
-            if self._transmit():
-                continue
-            sender.on_time(clock.now)
-            if self._transmit():
-                continue
-            wake = min(sender.deadline(clock.now), self.receiver.ack_at or float("inf"))
-            if clock.next_time() <= wake:
-                clock.step()
-            else:
-                clock.now = max(wake, clock.now + 1e-6)
-            if self.receiver.ack_at is not None and self.receiver.ack_at <= clock.now:
-                self._acknowledge()
-
-    def _transmit(self) -> bool:
-        sent = False
-        while (control := self.sender.next_control()) is not None:
-            self._there.send(control)
-            sent = True
-        send = self.sender.next_send(self.clock.now)
-        if send is None:
-            return sent
-        sealed = self._seal(send.record)
-        swallowed = self.swallow_segmented and not send.probe and not self.sender.segments_vanish
-        for segment in range(self.geometry.segments_of(send.record)):
-            if send.mask >> segment & 1 and not swallowed:
-                start, end = self.geometry.segment_span(send.record, segment)
-                header = wire.DATA_HEADER.pack(
-                    wire.Kind.DATA, segment, send.flags, 0, SESSION, send.record, send.number
-                )
-                self._there.send(header + sealed[start:end])
-        if len(self._sealed) == self.geometry.records and not self._finished:
-            self._finished = True
-            self.sender.source_verified()
         return True
 
-    def _seal(self, record: int) -> bytes:
-        if record not in self._sealed:
-            start = record * RECORD_BYTES
-            buffer = memoryview(bytearray(self.geometry.sealed_bytes(record)))
-            self._cipher.seal(record, self._content[start : start + self.geometry.plain_bytes(record)], buffer)
-            self._sealed[record] = bytes(buffer)
-        return self._sealed[record]
 
-    def _at_receiver(self, datagram: bytes) -> None:
-        try:
-            if (
-                datagram[0] == wire.Kind.DATA
-                and len(datagram) > HEADER_BYTES
-                and datagram[4:8] == SESSION.to_bytes(4, "big")
-            ):
-                view = memoryview(datagram)
-                burst = Burst(1, view[:HEADER_BYTES], view[HEADER_BYTES:], len(datagram) - HEADER_BYTES)
-                self._store(self.receiver.receive_untrusted(burst, self.clock.now))
-            else:
-                self._control(datagram)
-        except wire.BadDatagram:
-            self.bad_datagrams += 1
+class Impairment:
+    """Decides what becomes of each datagram on a path. Used in virtual time here, in real time by the proxy of tests/network."""
 
-    def _store(self, completed: tuple[int, memoryview] | None) -> None:
-        if completed is not None:
-            record, plain = completed
-            assert record not in self.received, "a record completes once"
-            self.received[record] = bytes(plain)
-            self._publish()
+    def __init__(self, path: Path, rng: random.Random) -> None:
+        self.path, self._rng = path, rng
+        self._free_at = 0.0
+        self._losing = False
+        self._used_at = 0.0
 
-    def _control(self, datagram: bytes) -> None:
-        control, _ = self._receiver_channel.open_untrusted(datagram)
-        self._confirmed |= control is wire.Control.FINISH
-        if not self._publish():
-            self._acknowledge()
+    def arrivals(self, datagram: bytes, now: float) -> list[tuple[float, bytes]]:
+        """When and as what the datagram arrives: nothing when it is lost, more than once when it is repeated."""
+        path, rng = self.path, self._rng
+        if len(datagram) > path.mtu_bytes or any(start <= now < end for start, end in path.down) or self._lost(now):
+            return []
+        leave = now
+        if path.rate:
+            if (self._free_at - now) * path.rate > path.queue_bytes:
+                return []
+            self._free_at = leave = max(self._free_at, now) + len(datagram) / path.rate
+        copies = 2 if path.duplicate and rng.random() < path.duplicate else 1
+        return [(self._arrival(leave), self._altered(datagram)) for _ in range(copies)]
 
-    def _publish(self) -> bool:
-        if not (self._confirmed and self.receiver.complete):
+    def _arrival(self, leave: float) -> float:
+        path = self.path
+        time = leave + path.delay_s + (self._rng.random() * path.jitter_s if path.jitter_s else 0.0)
+        return -(-time // path.interrupt_s) * path.interrupt_s if path.interrupt_s else time
+
+    def _lost(self, now: float) -> bool:
+        """Gilbert's two states, with the path's share of losses and mean length of a burst; a silent path recovers."""
+        path, rng = self.path, self._rng
+        self._losing &= now < self._used_at + BURST_MEMORY_S
+        self._used_at = now
+        if not path.loss:
             return False
-        self.published = b"".join(self.received[record] for record in range(self.geometry.records))
-        self._back.send(self._receiver_channel.seal(wire.Control.DONE))
-        return True
+        if path.burst <= 1:
+            return rng.random() < path.loss
+        leave = 1 / path.burst
+        enter = leave * path.loss / max(1 - path.loss, 1e-9)
+        self._losing = rng.random() >= leave if self._losing else rng.random() < enter
+        return self._losing
 
-    def _acknowledge(self) -> None:
-        body = wire.ack_body(self.receiver.ack(self.clock.now, 0))
-        self._back.send(self._receiver_channel.seal(wire.Control.ACK, body))
+    def _altered(self, datagram: bytes) -> bytes:
+        path, rng = self.path, self._rng
+        if path.corrupt and datagram and rng.random() < path.corrupt:
+            position = rng.randrange(len(datagram))
+            datagram = (
+                datagram[:position] + bytes([datagram[position] ^ 1 << rng.randrange(8)]) + datagram[position + 1 :]
+            )
+        if path.truncate and rng.random() < path.truncate:
+            datagram = datagram[: rng.randrange(len(datagram) + 1)]
+        return datagram
+
+
+class Link:
+    """One direction of the network in virtual time."""
+
+    def __init__(self, path: Path, clock: Clock, rng: random.Random, deliver: Callable[[list[bytes]], None]) -> None:
+        self._impairment, self._clock, self._deliver = Impairment(path, rng), clock, deliver
+        self.sent = 0
+
+    @property
+    def path(self) -> Path:
+        """What the link does."""
+        return self._impairment.path
+
+    @path.setter
+    def path(self, path: Path) -> None:
+        self._impairment.path = path
+
+    def send(self, datagrams: Sequence[bytes]) -> None:
+        """Put datagrams on the link; those that arrive at the same time are delivered together."""
+        self.sent += len(datagrams)
+        together: dict[float, list[bytes]] = {}
+        for datagram in datagrams:
+            for time, copy in self._impairment.arrivals(datagram, self._clock.now):
+                together.setdefault(time, []).append(copy)
+        for time, arrived in together.items():
+            self._clock.at(time, functools.partial(self._deliver, arrived))

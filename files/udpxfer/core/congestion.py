@@ -1,33 +1,58 @@
-"""Congestion control after BBR: a model of the path's bandwidth and round-trip time decides rate and window.
+"""Congestion control: a model of the path decides rate and window, and congestion puts a bound on it.
 
-Source: Cardwell et al., "BBR: Congestion-Based Congestion Control", ACM Queue 14(5), 2016, and draft-cardwell-iccrg-bbr-
-congestion-control-00 (gains, cycle, ProbeRTT). Bandwidth is taken from the receiver's own clock, so compressed
-acknowledgements do not inflate it. What stands in the receiver's socket buffer is bounded by that buffer's real size.
+The model is BBR's (Cardwell et al., "BBR: Congestion-Based Congestion Control", ACM Queue 14(5), 2016, and
+draft-cardwell-iccrg-bbr-congestion-control-00): the largest bandwidth and the smallest round-trip time of late say how much fits
+into the path. Bandwidth is taken from the receiver's own clock, so compressed acknowledgements do not inflate it. What stands in
+the receiver's socket buffer is bounded by that buffer's real size.
+
+BBR ignores loss and so takes most of a link that it shares with TCP. Here loss counts when it is more than the path's own
+(`path_loss`): from then on the window is no larger than CUBIC's would be (`cubic`). Alone on a path the model decides and the queue
+stays short; beside TCP the queue is full, losses come, and the share is about TCP's.
 """
 
 from __future__ import annotations
 
 import enum
+import math
 from collections import deque
 
+from .cubic import CubicWindow
 from .geometry import MAX_DATAGRAM_BYTES
+from .path_loss import PathLoss, is_short
+from .recovery import HOST_DELAY_S
 
 INITIAL_WINDOW_SEGMENTS = 10
 """RFC 6928."""
 MIN_WINDOW_SEGMENTS = 4
-STARTUP_GAIN = 2.885
-"""2 / ln 2: the smallest gain that doubles the delivery rate each round."""
+DRAIN_GAIN = 0.35
+"""The inverse of BBR's start-up gain, 2 / ln 2."""
+STARTUP_BURST = 4.0
+"""At the start the window leaves in a quarter of a round trip; where not even that makes a queue, four times the window fits."""
+STARTUP_WINDOW_GAIN = 3.0
+"""Once there is a queue, the window doubles (RFC 5681 section 3.1) up to so many times what the model says."""
+FULL_QUEUE_SHARE = 0.25
+"""A queue of this share of the round trip in all of a round's samples ends the start (as HyStart, RFC 9406)."""
+FULL_SAMPLES = 3
+FULL_GROWTH = 1.25
+FULL_ROUNDS = 3
 CYCLE_GAINS = (1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+PROBE, DRAIN, CRUISE = 0, 1, 2
+RESTART_GROWTH = 1.2
+"""When a probe raises the bandwidth this much, more may be there: start again. A start may end early because of a busy host."""
 WINDOW_GAIN = 2.0
-HOST_DELAY_S = 0.002
-"""Hosts are no clocks: an acknowledgement may be this late because of them. Pacing keeps the network's queue short."""
 BANDWIDTH_ROUNDS = 10
 BANDWIDTH_WINDOW_S = 0.2
 """A delivery rate counts for ten rounds, and at least this long: a busy host must not look like a slow network."""
 MIN_RTT_WINDOW_S = 10.0
 PROBE_RTT_S = 0.2
-FULL_GROWTH = 1.25
-FULL_ROUNDS = 3
+MODEL_SHARE = 0.85
+"""Congestion never takes more of the window than this share of the model leaves."""
+CALM_ROUNDS = 2
+"""One congestion shows in two rounds, and counts once; that of the start shows while it drains."""
+LOSSY_FLOOR = 0.003
+"""Where a path loses more than this by itself, TCP CUBIC is hardly there to share with (RFC 9438 section 5.2, figure 2)."""
+LOSSY_GROWTH = 1.1
+"""There a bound set by mistake goes by this factor in each round with a short queue."""
 QUANTUM_S = 0.001
 """One send carries about this much time of sending, at most a record."""
 
@@ -61,15 +86,22 @@ class Congestion:
         self._phase = Phase.STARTUP
         self._bandwidths: deque[tuple[int, float, float]] = deque()  # (round, time, bytes/s), rates falling
         self._rounds = 0
+        self._round_peak = 0  # of this round: largest flight, smallest queue, samples
+        self._round_queue_s = math.inf
+        self._round_samples = 0
         self._full_bandwidth = 0.0
         self._full_count = 0
-        self._cycle = 0
+        self._cycle = PROBE
         self._cycle_start = now
+        self._cycle_bandwidth = 0.0
         self._min_rtt = rtt_s
         self._min_rtt_at = now
         self._probe_rtt_until = 0.0
+        self._path_loss = PathLoss()
+        self._bound = CubicWindow()
+        self._calm_until = 0
         initial = INITIAL_WINDOW_SEGMENTS * min(datagram_bytes, 1472)
-        self._window = float(max(min(initial, self._buffer_share // 2), 2 * datagram_bytes))
+        self._initial = self._window = float(max(min(initial, self._buffer_share // 2), 2 * datagram_bytes))
         self.rate = 0.0
         """Sending rate in bytes per second."""
         self.window = 0
@@ -88,10 +120,16 @@ class Congestion:
         """Where the state machine stands."""
         return self._phase
 
+    @property
+    def path_loss(self) -> float:
+        """The share of datagrams that the path loses by itself."""
+        return self._path_loss.floor
+
     def on_ack(
         self,
         now: float,
         acked_bytes: int,
+        lost_bytes: int,
         in_flight: int,
         rate: float,
         app_limited: bool,
@@ -100,20 +138,24 @@ class Congestion:
     ) -> None:
         """An acknowledgement arrived.
 
-        ``rate`` is the delivery rate it shows (bytes/s, 0 when unknown), ``app_limited`` that the sender had nothing more
-        to send then, ``new_round`` that a round trip of at least HOST_DELAY_S is over.
+        ``lost_bytes`` were found lost since the last one, ``in_flight`` are on their way now. ``rate`` is the delivery rate that
+        it shows (bytes/s, 0 when unknown), ``app_limited`` that the sender had nothing more to send then, ``rtt_s`` a round-trip
+        time (0 when unknown), ``new_round`` that a round trip of at least HOST_DELAY_S is over.
         """
         self._rounds += new_round
         self._update_bandwidth(now, rate, app_limited)
         self._update_min_rtt(now, rtt_s, in_flight)
-        if new_round and self._phase is Phase.STARTUP and not app_limited:
-            self._check_full()
+        queue_s = max(rtt_s - self._min_rtt, 0.0) if rtt_s > 0 else math.inf
+        self._round_peak = max(self._round_peak, in_flight + acked_bytes + lost_bytes)
+        self._round_queue_s = min(self._round_queue_s, queue_s)
+        self._round_samples += rtt_s > 0
+        if self._phase is Phase.STARTUP and not app_limited:
+            self._check_full(new_round)
+        self._update_bound(now, acked_bytes, lost_bytes, queue_s, new_round)
         self._step(now, in_flight)
-        target = WINDOW_GAIN * self.bandwidth * (self._min_rtt + HOST_DELAY_S) + 3 * self.quantum
-        if self._phase is Phase.STARTUP:
-            self._window += acked_bytes
-        else:
-            self._window = max(min(self._window + acked_bytes, target), float(self._floor()))
+        self._update_window(acked_bytes, lost_bytes, queue_s)
+        if new_round:
+            self._round_peak, self._round_queue_s, self._round_samples = in_flight, math.inf, 0
         self._refresh()
 
     def on_probe_timeout(self, backoff: int) -> None:
@@ -124,11 +166,10 @@ class Congestion:
 
     def _refresh(self) -> None:
         """Work out rate, window and quantum once for all sends until the next acknowledgement."""
-        bandwidth = self.bandwidth
-        rate = self._gain() * bandwidth
+        rate = self._gain() * self._bandwidth_to_send()
         if self._phase is Phase.STARTUP:
-            # Samples lag behind the window while it doubles; so its first rate (BBR's initial one) grows with it.
-            rate = max(rate, STARTUP_GAIN * self._window / max(self._min_rtt, 0.0005))
+            # Samples lag behind the window while it grows.
+            rate = max(rate, STARTUP_BURST * self._window / max(self._min_rtt, 0.0005))
         if self._max_rate is not None:
             rate = min(rate, self._max_rate)
         self.rate = max(rate, self._datagram_bytes / 2.0)
@@ -137,16 +178,18 @@ class Congestion:
         if self._phase is Phase.PROBE_RTT:
             self.window = self._floor()
         else:
-            self.window = int(min(self._window, bandwidth * self._min_rtt + self._buffer_share))
+            self.window = int(min(self._window, self._bandwidth_to_send() * self._min_rtt + self._buffer_share))
+
+    def _bandwidth_to_send(self) -> float:
+        """What to send to make the bandwidth arrive: the path's own loss is made up for."""
+        return self.bandwidth / (1 - self._path_loss.floor)
 
     def _floor(self) -> int:
         return min(MIN_WINDOW_SEGMENTS * self._datagram_bytes, max(self._buffer_share, 2 * self._datagram_bytes))
 
     def _gain(self) -> float:
-        if self._phase is Phase.STARTUP:
-            return STARTUP_GAIN
         if self._phase is Phase.DRAIN:
-            return 1 / STARTUP_GAIN
+            return DRAIN_GAIN
         return CYCLE_GAINS[self._cycle] if self._phase is Phase.PROBE_BANDWIDTH else 1.0
 
     def _update_bandwidth(self, now: float, rate: float, app_limited: bool) -> None:
@@ -173,25 +216,64 @@ class Congestion:
                 self._probe_rtt_until = now + max(PROBE_RTT_S, rtt_s)
             elif 0.0 < self._probe_rtt_until <= now:
                 self._min_rtt_at = now
-                self._start_cycle(now)
+                self._start_cycle(now, CRUISE)
 
-    def _check_full(self) -> None:
-        if self.bandwidth >= self._full_bandwidth * FULL_GROWTH:
+    def _check_full(self, new_round: bool) -> None:
+        """The start ends when a queue stands, or when the bandwidth has not grown for three rounds."""
+        queue_s = max(FULL_QUEUE_SHARE * self._min_rtt, 2 * HOST_DELAY_S)
+        full = self._round_samples >= FULL_SAMPLES and self._round_queue_s > queue_s
+        if new_round and self.bandwidth >= self._full_bandwidth * FULL_GROWTH:
             self._full_bandwidth = self.bandwidth
             self._full_count = 0
-            return
-        self._full_count += 1
-        if self._full_count >= FULL_ROUNDS:
+        elif new_round:
+            self._full_count += 1
+            full |= self._full_count >= FULL_ROUNDS
+        if full:
             self._phase = Phase.DRAIN
+            self._calm_until = self._rounds + CALM_ROUNDS + 1
+
+    def _update_bound(self, now: float, acked_bytes: int, lost_bytes: int, queue_s: float, new_round: bool) -> None:
+        """Congestion bounds the window like CUBIC's; without it the bound grows until it is none."""
+        size = self._datagram_bytes
+        self._bound.grow(now, acked_bytes // size, self._min_rtt)
+        congested = self._path_loss.add(acked_bytes // size, lost_bytes // size, queue_s, self._min_rtt, new_round)
+        if congested and self._phase is not Phase.STARTUP and self._rounds >= self._calm_until:
+            model = MODEL_SHARE * self._bandwidth_to_send() * self._min_rtt
+            self._bound.reduce(now, min(self._round_peak, self._window) / size, model / size)
+            self._calm_until = self._rounds + CALM_ROUNDS
+        elif new_round and self._path_loss.floor > LOSSY_FLOOR and is_short(self._round_queue_s, self._min_rtt):
+            self._bound.scale(LOSSY_GROWTH)
 
     def _step(self, now: float, in_flight: int) -> None:
         if self._phase is Phase.DRAIN and in_flight <= self.bandwidth * (self._min_rtt + HOST_DELAY_S):
-            self._start_cycle(now)
+            self._start_cycle(now, PROBE)
         elif self._phase is Phase.PROBE_BANDWIDTH and now - self._cycle_start > self._min_rtt + HOST_DELAY_S:
             self._cycle = (self._cycle + 1) % len(CYCLE_GAINS)
             self._cycle_start = now
+            if self._cycle == PROBE:
+                self._cycle_bandwidth = self.bandwidth
+            elif self._cycle == CRUISE:
+                self._restart_if_faster()
 
-    def _start_cycle(self, now: float) -> None:
+    def _restart_if_faster(self) -> None:
+        bound = self._bound.segments != math.inf and self._path_loss.floor <= LOSSY_FLOOR
+        if self.bandwidth > RESTART_GROWTH * self._cycle_bandwidth and not bound:
+            self._bound = CubicWindow()
+            self._phase, self._full_bandwidth, self._full_count = Phase.STARTUP, 0.0, 0
+
+    def _start_cycle(self, now: float, cycle: int) -> None:
         self._phase = Phase.PROBE_BANDWIDTH
-        self._cycle = 2  # neither probe nor drain first
+        self._cycle = cycle
         self._cycle_start = now
+        self._cycle_bandwidth = self.bandwidth
+
+    def _update_window(self, acked_bytes: int, lost_bytes: int, queue_s: float) -> None:
+        fits = self._bandwidth_to_send() * (self._min_rtt + HOST_DELAY_S)
+        if self._phase is not Phase.STARTUP:
+            target = min(WINDOW_GAIN * fits + 3 * self.quantum, self._bound.segments * self._datagram_bytes)
+            self._window = max(min(self._window + acked_bytes, target), float(self._floor()))
+        elif is_short(queue_s, self._min_rtt):
+            self._window += (STARTUP_BURST - 1) * (acked_bytes + lost_bytes)
+        else:
+            limit = max(STARTUP_WINDOW_GAIN * fits, self._initial)
+            self._window = max(self._window, min(self._window + acked_bytes + lost_bytes, limit))

@@ -9,14 +9,12 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
-from .geometry import HEADER_BYTES, MAX_SEGMENTS, SEALED_BYTES, Geometry, mask_of
+from .geometry import HEADER_BYTES, SEALED_BYTES, Geometry, mask_of
 from .sealing import RecordCipher
-from .wire import DATA_HEADER, FLAG_ACK_NOW, MAX_PARTIAL, Ack, BadDatagram, Kind
+from .wire import DATA_HEADER, FLAG_ACK_NOW, MAX_PARTIAL, SEGMENT_NUMBERS, Ack, BadDatagram, Kind, segment_digest
 
 ACK_DELAY_S = 0.025
 """An acknowledgement that nobody asked for follows the data after this time (RFC 9000 section 18.2: max_ack_delay)."""
-
-SEGMENT_NUMBERS = bytes(range(MAX_SEGMENTS))
 
 
 class Burst(NamedTuple):
@@ -61,6 +59,8 @@ class BufferPool:
     """Buffers of one sealed record each, lent to incomplete records; bounded, so that senders cannot fill the memory."""
 
     def __init__(self, limit: int) -> None:
+        self.scratch = memoryview(bytearray(SEALED_BYTES))
+        """For the plain bytes of one record, until the next one is opened."""
         self._free: list[bytearray] = []
         self._unused = limit
 
@@ -90,11 +90,13 @@ class ReceiverStatistics:
 class _Partial:
     """A record of which some segments are here."""
 
-    __slots__ = ("buffer", "missing")
+    __slots__ = ("buffer", "digests", "missing", "suspect")
 
     def __init__(self, buffer: bytearray, missing: int) -> None:
         self.buffer = buffer
         self.missing = missing
+        self.digests: list[bytes] = []  # of all segments, as soon as the sender has told them
+        self.suspect = False  # all segments were here, but not all were authentic
 
 
 class Receiver:
@@ -121,7 +123,6 @@ class Receiver:
         self._received_bytes = 0
         self._received_at = 0.0
         self._ack_at: float | None = None
-        self._plain = memoryview(bytearray(SEALED_BYTES))
         self._advance()
 
     @property
@@ -177,42 +178,92 @@ class Receiver:
             return None
         return self._assemble(record, first, count, start, payload)
 
+    def digests(self, record: int, digests: list[bytes]) -> tuple[int, memoryview] | None:
+        """Take what the authenticated sender says about a record's segments: spoiled ones are found one by one from now on."""
+        if record >= self.geometry.records or len(digests) != self.geometry.segments_of(record):
+            raise BadDatagram("digests: of no record")
+        partial = self._partial_of(record) if self._is_wanted(record) else None
+        if partial is None or partial.digests:
+            return None
+        partial.digests = digests
+        here = self.geometry.mask(record) if partial.suspect else self.geometry.mask(record) & ~partial.missing
+        partial.suspect = False
+        partial.missing = self.geometry.mask(record)
+        for segment, digest in enumerate(digests):
+            start, end = self.geometry.segment_span(record, segment)
+            if here >> segment & 1 and segment_digest(partial.buffer[start:end]) == digest:
+                partial.missing ^= 1 << segment
+        return self._finish(record, partial)
+
+    def _partial_of(self, record: int) -> _Partial | None:
+        """The state of an incomplete record; None when all buffers are lent."""
+        partial = self._partial.get(record)
+        if partial is None:
+            buffer = self._pool.take()
+            if buffer is not None:
+                partial = self._partial[record] = _Partial(buffer, self.geometry.mask(record))
+        return partial
+
     def _assemble(
         self, record: int, first: int, count: int, start: int, payload: memoryview
     ) -> tuple[int, memoryview] | None:
-        size = self.geometry.sealed_bytes(record)
-        partial = self._partial.get(record)
+        whole = len(payload) == self.geometry.sealed_bytes(record)
+        if whole and (plain := self._open(record, payload)) is not None:
+            self._drop(record)
+            return record, plain
+        partial = self._partial_of(record)
         if partial is None:
-            if len(payload) == size:
-                return self._open(record, payload)
-            buffer = self._pool.take()
-            if buffer is None:
-                return None
-            partial = self._partial[record] = _Partial(buffer, self.geometry.mask(record))
-        mask = mask_of(count) << first
-        new = partial.missing & mask
-        if new != mask:
-            self.statistics.duplicates += count - bin(new).count("1")
-        partial.buffer[start : start + len(payload)] = payload
-        partial.missing &= ~mask
+            return None
+        if partial.digests:
+            self._take_authentic(partial, first, start, payload)
+        else:
+            mask = mask_of(count) << first
+            self.statistics.duplicates += count - bin(partial.missing & mask).count("1")
+            partial.buffer[start : start + len(payload)] = payload
+            partial.missing &= ~mask
+            if whole:
+                partial.missing, partial.suspect = self.geometry.mask(record), True
+        return self._finish(record, partial)
+
+    def _take_authentic(self, partial: _Partial, first: int, start: int, payload: memoryview) -> None:
+        """Take the segments of a burst that are missing and not spoiled."""
+        size = self.geometry.segment_bytes
+        for index, offset in enumerate(range(0, len(payload), size)):
+            bit, segment = 1 << (first + index), payload[offset : offset + size]
+            if not partial.missing & bit:
+                self.statistics.duplicates += 1
+            elif segment_digest(segment) == partial.digests[first + index]:
+                partial.buffer[start + offset : start + offset + len(segment)] = segment
+                partial.missing ^= bit
+
+    def _finish(self, record: int, partial: _Partial) -> tuple[int, memoryview] | None:
+        """Open the record when it has all its segments."""
         if partial.missing:
             return None
-        opened = self._open(record, memoryview(partial.buffer)[:size])
-        if opened is None:
-            partial.missing = self.geometry.mask(record)
-        else:
-            del self._partial[record]
-            self._pool.give(partial.buffer)
-        return opened
+        plain = self._open(record, memoryview(partial.buffer)[: self.geometry.sealed_bytes(record)])
+        if plain is None:
+            partial.missing, partial.suspect = self.geometry.mask(record), True
+            partial.digests = []
+            return None
+        self._drop(record)
+        return record, plain
 
-    def _open(self, record: int, sealed: memoryview) -> tuple[int, memoryview] | None:
-        plain = self._plain[: self.geometry.plain_bytes(record)]
+    def _drop(self, record: int) -> None:
+        partial = self._partial.pop(record, None)
+        if partial is not None:
+            self._pool.give(partial.buffer)
+
+    def _open(self, record: int, sealed: memoryview) -> memoryview | None:
+        plain = self._pool.scratch[: self.geometry.plain_bytes(record)]
         if not self._cipher.open(record, sealed, plain):
             self.statistics.bad_records += 1
             return None
         self._ahead |= 1 << (record - self._cumulative)
         self._advance()
-        return record, plain
+        return plain
+
+    def _is_wanted(self, record: int) -> bool:
+        return record < self._cumulative + self._window and not self._is_complete(record)
 
     def _is_complete(self, record: int) -> bool:
         return record < self._cumulative or bool(self._ahead >> (record - self._cumulative) & 1)

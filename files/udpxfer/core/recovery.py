@@ -8,6 +8,9 @@ GRANULARITY_S = 0.001
 ANSWER_ALLOWANCE_S = 0.005
 """How late a busy receiver may answer a segment that asks for an acknowledgement at once (max_ack_delay of RFC 9002)."""
 
+HOST_DELAY_S = 0.002
+"""Hosts are no clocks: an acknowledgement may be this late because of them. Pacing keeps the network's queue short."""
+
 SEND_THRESHOLD = 3
 """RFC 9002 section 6.1.1 (kPacketThreshold), counted in sends: a send is lost when three later ones have arrived."""
 

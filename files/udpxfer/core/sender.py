@@ -15,10 +15,10 @@ import enum
 from typing import NamedTuple
 
 from ..errors import Code, TransferError
-from .congestion import HOST_DELAY_S, Congestion
+from .congestion import Congestion
 from .geometry import Geometry, mask_of
 from .pacing import Pacer
-from .recovery import ANSWER_ALLOWANCE_S, SEND_THRESHOLD, RoundTrip
+from .recovery import ANSWER_ALLOWANCE_S, HOST_DELAY_S, SEND_THRESHOLD, RoundTrip
 from .sealing import ControlChannel
 from .wire import (
     FLAG_ACK_NOW,
@@ -36,6 +36,11 @@ from .wire import (
 MAX_ACK_INTERVAL_BYTES = 1_000_000
 """An acknowledgement is asked for at least this often."""
 ACKS_PER_WINDOW = 4
+STALLED_ROUND_TRIPS = 10
+"""Without any new segment at the receiver for so long, the path no longer takes datagrams of this size."""
+MAX_GIVEN_UP = 64
+CAREFUL_RECORDS = 8
+"""When more than one record of so many fails to authenticate, the sender tells digests beforehand."""
 VANISHING_PROBES = 3
 """So many probes in a row answered, and no other send: the network swallows segmented sends without a word."""
 
@@ -89,11 +94,12 @@ class _InFlight:
 class _Record:
     """Segments of a record that is not complete at the receiver."""
 
-    __slots__ = ("flying", "lost")
+    __slots__ = ("flying", "lost", "suspect_until")
 
     def __init__(self) -> None:
         self.flying = 0
         self.lost = 0
+        self.suspect_until = 0.0  # how long the receiver may take to tell which segments are spoiled
 
 
 @dataclasses.dataclass
@@ -129,6 +135,8 @@ class Sender:
         self.state = State.SENDING
         self.failure: TransferError | None = None
         self.released: list[int] = []
+        self.suspects: list[int] = []
+        """Records that failed to authenticate: the loop answers with `send_digests`."""
         self.segments_vanish = False
         """Only sends that were not left to the kernel to segment arrive: the loop should send all of them so."""
         self.statistics = SenderStatistics()
@@ -138,7 +146,7 @@ class Sender:
         self._channel = channel
         self._pacer = Pacer(now, congestion.rate, congestion.window)
         self._silence_s = silence_s
-        self._heard_at = now
+        self._heard_at = self._progress_at = now
         self._cumulative = 0
         self._window_end = accept.window_records
         self._stored = sorted(accept.stored)
@@ -165,6 +173,8 @@ class Sender:
         self._probes_answered = 0
         self._listed_below = 0
         self._may_repair = False
+        self._told_lost = 0  # of the lost datagrams, those that congestion control knows of
+        self._given_up: dict[int, float] = {}  # sends that counted as lost a short while ago, and when they left
 
     # ------------------------------------------------------------------ inputs
 
@@ -172,6 +182,15 @@ class Sender:
         """The loop has read every record and the source is still the file that was offered."""
         self._source_verified = True
         self._queue(Control.FINISH)
+
+    def send_digests(self, body: bytes) -> None:
+        """Tell the receiver the digests of a record's segments."""
+        self._queue(Control.DIGESTS, body)
+
+    @property
+    def careful(self) -> bool:
+        """So many records fail to authenticate that each should come with digests of its segments."""
+        return self.statistics.bad_records > 1 + self._cumulative // CAREFUL_RECORDS
 
     def abort(self, error: TransferError) -> None:
         """Give up, and tell the receiver."""
@@ -202,7 +221,7 @@ class Sender:
 
     def deadline(self, now: float) -> float:
         """When to call `on_time` or `next_send` again if nothing arrives before."""
-        times = [self._probe_at(), self._heard_at + self._silence_s]
+        times = [self._probe_at(), self._silent_at()]
         if self._loss_at is not None:
             times.append(self._loss_at)
         if self._sendable_segments():
@@ -213,10 +232,8 @@ class Sender:
         """Time has passed: find losses, probe, or give up."""
         if self.state not in (State.SENDING, State.WAITING):
             return
-        if now - self._heard_at >= self._silence_s:
-            self._fail(
-                TransferError(Code.PEER_SILENT, f"the receiver has not answered for {self._silence_s:.0f} seconds")
-            )
+        if now >= self._silent_at():
+            self._fail(TransferError(Code.PEER_SILENT, f"nothing has arrived for {self._silence_s:.0f} seconds"))
         elif self._loss_at is not None and now >= self._loss_at:
             self._find_losses(now)
         elif now >= self._probe_at():
@@ -248,6 +265,11 @@ class Sender:
     def _fail(self, error: TransferError) -> None:
         self.state = State.FAILED
         self.failure = error
+
+    def _silent_at(self) -> float:
+        """When to give the session up: nothing is heard, or only that no segment arrives (as if the path's MTU had shrunk)."""
+        stalled = self._progress_at + max(self._silence_s, STALLED_ROUND_TRIPS * self.round_trip.smoothed)
+        return min(self._heard_at + self._silence_s, stalled if self.state is State.SENDING else float("inf"))
 
     def _skip_stored(self, record: int) -> int:
         while self._stored and self._stored[0][0] <= record:
@@ -345,7 +367,10 @@ class Sender:
         newest = self._flights.get(latest)
         self._release(ack)
         acked = self._settle(ack)
-        rtt = self._sample_round_trip(newest, ack, now)
+        if self._find_arrived(ack) or acked:
+            self._progress_at = now
+        self._reclaim(ack, now)
+        rtt = self._sample_round_trip(newest, latest, ack, now)
         rate, app_limited = self._sample_rate(newest, ack)
         self._received_bytes, self._received_clock = ack.received_bytes, ack.clock_us
         new_round = latest > self._round_end and now - self._round_start >= HOST_DELAY_S
@@ -354,7 +379,9 @@ class Sender:
         self._listed_below = ack.listed_below
         self._find_losses(now)
         size = self._geometry.datagram_bytes
-        self.congestion.on_ack(now, acked * size, self._flying_segments * size, rate, app_limited, rtt, new_round)
+        lost, self._told_lost = self.statistics.lost_datagrams - self._told_lost, self.statistics.lost_datagrams
+        flying = self._flying_segments * size
+        self.congestion.on_ack(now, acked * size, lost * size, flying, rate, app_limited, rtt, new_round)
         self._pacer.set_rate(now, self.congestion.rate)
         if self._cumulative == self._geometry.records:
             self.state = State.WAITING
@@ -392,26 +419,49 @@ class Sender:
                 if not flight.mask:
                     del self._flights[number]
         self._flying_segments -= acked
-        self._reclaim(ack)
         return acked
 
-    def _reclaim(self, ack: Ack) -> None:
-        """Segments that had arrived but whose record then failed to authenticate must be sent again."""
+    def _find_arrived(self, ack: Ack) -> bool:
+        """Segments that counted as lost and arrived late need no repeat; True when there were any."""
+        found = False
+        for record, missing in ack.partial:
+            state = self._records.get(record)
+            if state is not None and state.lost & ~missing:
+                found = True
+                state.lost &= missing
+                if not state.lost:
+                    del self._lost[record]
+        return found
+
+    def _reclaim(self, ack: Ack, now: float) -> None:
+        """Segments that had arrived but whose record then failed to authenticate must be sent again.
+
+        When all of a record fails, the receiver first gets digests of its segments, and a round trip to say which are spoiled.
+        """
         for record, missing in ack.partial:
             state = self._records.get(record)
             if state is None or record == self._next_record:
                 continue
             orphans = missing & self._geometry.mask(record) & ~state.flying & ~state.lost
-            if orphans:
+            if not orphans:
+                continue
+            all_missing = missing == self._geometry.mask(record) and missing > 1
+            if all_missing and state.suspect_until == 0.0:
+                state.suspect_until = now + 1.25 * self.round_trip.smoothed
+                self.suspects.append(record)
+            elif not all_missing or now >= state.suspect_until:
+                state.suspect_until = 0.0
                 state.lost |= orphans
                 self._lost[record] = None
 
-    def _sample_round_trip(self, newest: _InFlight | None, ack: Ack, now: float) -> float:
-        if newest is None:
+    def _sample_round_trip(self, newest: _InFlight | None, latest: int, ack: Ack, now: float) -> float:
+        sent_at = newest.time if newest is not None else self._given_up.pop(latest, None)
+        if sent_at is None:
             return 0.0
-        self._probes_answered = self._probes_answered + 1 if newest.probe else 0
-        self.segments_vanish |= self._probes_answered >= VANISHING_PROBES
-        sample = now - newest.time - ack.delay_us / 1e6
+        if newest is not None:
+            self._probes_answered = self._probes_answered + 1 if newest.probe else 0
+            self.segments_vanish |= self._probes_answered >= VANISHING_PROBES
+        sample = now - sent_at - ack.delay_us / 1e6
         if sample <= 0:
             return 0.0
         self.round_trip.update(sample)
@@ -452,6 +502,9 @@ class Sender:
 
     def _lose(self, number: int, flight: _InFlight) -> None:
         del self._flights[number]
+        self._given_up[number] = flight.time
+        if len(self._given_up) > MAX_GIVEN_UP:
+            del self._given_up[next(iter(self._given_up))]
         self._flying_segments -= flight.count
         self.statistics.lost_datagrams += flight.count
         state = self._records[flight.record]
@@ -474,7 +527,5 @@ class Sender:
             self._lose(number, self._flights[number])
         if self._lost:
             self._probe_credit = 2
-        else:
-            self._queue(Control.PING)
-        if self._source_verified:
-            self._queue(Control.FINISH)
+        # Authenticated, so that it tells the receiver where we are when a NAT has moved us.
+        self._queue(Control.FINISH if self._source_verified else Control.PING)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import hashlib
 import struct
+from collections.abc import Iterable
 from typing import Union
 
 from ..errors import Code
-from .geometry import MAX_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES, RECORD_BYTES
+from .geometry import MAX_DATAGRAM_BYTES, MAX_SEGMENTS, MIN_DATAGRAM_BYTES, RECORD_BYTES
 
 VERSION = 1
 PROLOGUE = b"udpxfer 1"
@@ -42,6 +44,7 @@ class Control(enum.IntEnum):
     DONE = 4  # receiver: the file is published and on disk
     CLOSE = 5  # sender: DONE arrived, forget the session
     ABORT = 6  # either: the transfer failed
+    DIGESTS = 7  # sender: a digest of every segment of a record that did not authenticate, or may not
 
 
 # kind, version, zero
@@ -52,6 +55,9 @@ TOKEN_BYTES = 8
 DATA_HEADER = struct.Struct(">BBBBIII")
 # kind, zero (3 bytes), session, counter
 CONTROL_HEADER = struct.Struct(">B3xIQ")
+
+SEGMENT_NUMBERS = bytes(range(MAX_SEGMENTS))
+"""Second byte of the headers of one send, for comparisons and copies in one step."""
 
 FLAG_ACK_NOW = 0x01
 """The sender wants an acknowledgement of this segment at once."""
@@ -93,12 +99,11 @@ class Offer:
     datagram_bytes: int
     file_bytes: int
     source_id: bytes  # 16 bytes: equal as long as the source is the same file, unchanged
-    attempt: bytes  # 8 bytes: one run of `send`, however often it has to offer the file
     label: str  # empty or one or two components
     name: str
 
 
-_OFFER = struct.Struct(">HHQ16s8sBB")
+_OFFER = struct.Struct(">HHQ16sBB")
 OFFER_OVERHEAD_BYTES = _HANDSHAKE_HEADER.size + 32 + 16
 """What an OFFER adds to its payload: header, ephemeral key, tag."""
 
@@ -111,7 +116,6 @@ def offer_payload(offer: Offer) -> bytes:
         RECORD_BYTES // 1024,
         offer.file_bytes,
         offer.source_id,
-        offer.attempt,
         len(label),
         len(name),
     )
@@ -122,7 +126,7 @@ def offer_untrusted(payload: bytes) -> Offer:
     """Parse `offer_payload`. The payload is authenticated, yet still checked like any other input."""
     try:
         fields = _OFFER.unpack_from(payload)
-        datagram_bytes, record_kib, file_bytes, source_id, attempt, label_length, name_length = fields
+        datagram_bytes, record_kib, file_bytes, source_id, label_length, name_length = fields
         end = _OFFER.size + label_length + name_length
         if record_kib * 1024 != RECORD_BYTES or end > len(payload):
             raise BadDatagram("offer: sizes do not fit")
@@ -132,7 +136,7 @@ def offer_untrusted(payload: bytes) -> Offer:
         raise BadDatagram("offer: malformed") from error
     if datagram_bytes != len(payload) + OFFER_OVERHEAD_BYTES:
         raise BadDatagram("offer: not padded to its own datagram size")
-    return Offer(datagram_bytes, file_bytes, source_id, attempt, label, name)
+    return Offer(datagram_bytes, file_bytes, source_id, label, name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,6 +216,29 @@ class Ack:
     listed_below: int  # `partial` names every incomplete record below it of which a segment arrived
     complete: int  # bit i: record cumulative + i is complete
     partial: tuple[tuple[int, int], ...]  # (record, mask of missing segments)
+
+
+DIGEST_BYTES = 8
+"""What of a segment's digest is told. Content is protected by the record's tag; this only finds out which segment was spoiled."""
+_RECORD = struct.Struct(">I")
+
+
+def segment_digest(segment: Buffer) -> bytes:
+    """The digest of one segment of a sealed record."""
+    return hashlib.blake2b(segment, digest_size=DIGEST_BYTES).digest()
+
+
+def digests_body(record: int, segments: Iterable[Buffer]) -> bytes:
+    """Build the body of DIGESTS."""
+    return _RECORD.pack(record) + b"".join(map(segment_digest, segments))
+
+
+def digests_untrusted(body: bytes) -> tuple[int, list[bytes]]:
+    """Parse `digests_body`: record, and the digest of each of its segments."""
+    if len(body) % DIGEST_BYTES != _RECORD.size:
+        raise BadDatagram("digests: lengths do not fit")
+    (record,) = _RECORD.unpack_from(body)
+    return record, [body[start : start + DIGEST_BYTES] for start in range(_RECORD.size, len(body), DIGEST_BYTES)]
 
 
 _ACK = struct.Struct(">IIIIQQIIIHH")

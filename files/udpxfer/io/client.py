@@ -10,34 +10,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..core import wire
-from ..core.congestion import Congestion
-from ..core.geometry import MAX_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES, RECORD_BYTES, SEALED_BYTES, Geometry
-from ..core.noise import Handshake, Initiator, NoiseError
-from ..core.recovery import RoundTrip
-from ..core.sealing import ControlChannel, RecordCipher, SessionKeys
-from ..core.sender import Send, Sender, State
+from ..core.delivery import Delivery, Totals
+from ..core.names import check_label, check_name
+from ..core.wire import Offer
 from ..errors import Code, TransferError
+from .samples import Samples
 from .source import Source
-from .store import check_label, check_name
-from .udp import SegmentTable, SenderSocket, parse_address
+from .udp import SenderSocket, parse_address
 
-ANSWER_TIMEOUT_S = 10.0
-"""How long an offer waits for an answer; a receiver that is not there sends none."""
-OFFER_INTERVAL_S = 0.25
-"""Offers are repeated this often, with doubling intervals up to a second (RFC 8085 section 3.1.1 asks for back-off)."""
-MAX_OFFER_INTERVAL_S = 1.0
-SILENCE_S = 5.0
-"""When nothing is heard for this long, the file is offered again: the receiver may have restarted, or the path changed."""
-REOFFER_TIMEOUT_S = 30.0
-"""How long it is offered again before the transfer fails; shorter black-outs are survived."""
 SENDS_PER_TURN = 8
 """So many sends may leave before the loop looks for acknowledgements."""
 PROGRESS_INTERVAL_S = 0.2
-COMMON_DATAGRAM_BYTES = (1_452, MIN_DATAGRAM_BYTES)
-"""Tried after the first hop's own size: IPv6 on Ethernet, then what every path carries."""
-
-ATTEMPT_BYTES = 8
 MAX_WAIT_S = 0.5
 """An interruption is noticed after at most this time."""
 
@@ -71,24 +54,18 @@ class Result:
     sha256: str | None = None
     verified: bool = False
     goodput_bytes_per_s: float = 0.0
-    resumed_bytes: int = 0
-    sessions: int = 1
-    datagrams: int = 0
-    datagram_bytes: int = 0
-    retransmitted_bytes: int = 0
-    lost_datagrams: int = 0
-    bad_records: int = 0
-    receive_overflows: int = 0
-    rtt_s: float = 0.0
-    rtt_smoothed_s: float = 0.0
+    totals: Totals = dataclasses.field(default_factory=Totals)
     segmentation: str = ""
     cpu_s: float = 0.0
     peak_memory_bytes: int = 0
+    progress: list[tuple[float, int]] = dataclasses.field(default_factory=list)  # seconds since the start, bytes there
     error: dict[str, str] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The result as it appears in JSON."""
-        return dataclasses.asdict(self)
+        fields = dataclasses.asdict(self)
+        totals = fields.pop("totals")
+        return {**fields, **totals}
 
 
 def send_file(job: Job, key: bytes, progress: Progress) -> Result:
@@ -107,13 +84,8 @@ def send_file(job: Job, key: bytes, progress: Progress) -> Result:
     result.cpu_s = _cpu_seconds() - cpu
     result.peak_memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if result.verified:
-        result.goodput_bytes_per_s = (result.bytes - result.resumed_bytes) / max(result.seconds, 1e-9)
+        result.goodput_bytes_per_s = (result.bytes - result.totals.resumed_bytes) / max(result.seconds, 1e-9)
     return result
-
-
-def _check_interrupted() -> None:
-    if INTERRUPTED.is_set():
-        raise TransferError(Code.INTERRUPTED, "the sender was interrupted")
 
 
 def _cpu_seconds() -> float:
@@ -141,258 +113,65 @@ def _send(job: Job, key: bytes, result: Result, progress: Progress) -> None:
 
 
 def _deliver(job: Job, key: bytes, source: Source, socket: SenderSocket, result: Result, progress: Progress) -> None:
-    """Send the file in one session, or in several when the receiver falls silent on the way."""
-    attempt = os.urandom(ATTEMPT_BYTES)
-    timeout = ANSWER_TIMEOUT_S
-    failure = TransferError(Code.NO_ANSWER, f"no answer from {job.receiver} within {timeout:.0f} seconds")
-    while True:
-        opened = _open_session(_Offers(job, key, source, attempt, socket), timeout)
-        if opened is None:
-            raise failure
-        session = _Session(job, source, socket, opened)
-        try:
-            session.run(progress)
-            return
-        except TransferError as error:
-            if error.code is not Code.PEER_SILENT:
-                raise
-            failure, timeout = error, REOFFER_TIMEOUT_S
-            result.sessions += 1
-        finally:
-            session.report(result)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Opened:
-    """An accepted offer."""
-
-    accept: wire.Accept
-    keys: SessionKeys
-    datagram_bytes: int
-    rtt_s: float
-
-
-class _Offers:
-    """The file, offered with datagrams of several sizes: the largest that is answered is used (RFC 8899 in one trip)."""
-
-    def __init__(self, job: Job, key: bytes, source: Source, attempt: bytes, socket: SenderSocket) -> None:
-        self._handshake = Handshake(key, wire.PROLOGUE)
-        self._job, self._source, self._attempt, self._socket = job, source, attempt, socket
-        first = max(min(socket.path_datagram_bytes, MAX_DATAGRAM_BYTES), MIN_DATAGRAM_BYTES)
-        self._sizes = [first, *(size for size in COMMON_DATAGRAM_BYTES if size < first)]
-        self._made: list[tuple[Initiator, bytes, int]] = []
-        self._sent_at: dict[bytes, float] = {}
-
-    def send(self) -> None:
-        """Send all offers made so far and one of a smaller size."""
-        if self._sizes:
-            size = self._sizes.pop(0)
-            source, initiator = self._source, self._handshake.initiator(os.urandom(32))
-            offer = wire.Offer(size, source.size, source.source_id, self._attempt, self._job.label, source.name)
-            datagram = wire.offer_datagram(initiator.write(wire.offer_payload(offer)))
-            self._made.append((initiator, datagram, size))
-        for initiator, datagram, _ in self._made:
-            self._sent_at[initiator.public] = time.monotonic()
-            self._socket.send(datagram)
-
-    def wait(self, seconds: float) -> None:
-        """Wait for an answer, at most ``seconds``."""
-        self._socket.wait(seconds)
-
-    def receive(self) -> _Opened | None:
-        """The session that an answer opens, or None when nothing useful is there. Raises TransferError when refused."""
-        datagram = self._socket.receive()
-        if datagram is None:
-            return None
-        for initiator, _, size in self._made:
-            try:
-                token, message = wire.answer_message_untrusted(datagram)
-                if token != initiator.public[: wire.TOKEN_BYTES]:
-                    continue
-                answer = wire.answer_untrusted(initiator.read(message))
-            except (wire.BadDatagram, NoiseError):
-                continue
-            if isinstance(answer, wire.Refuse):
-                raise TransferError(answer.code, f"the receiver refused: {answer.text}")
-            rtt = time.monotonic() - self._sent_at[initiator.public]
-            return _Opened(answer, SessionKeys(*initiator.split()), size, rtt)
-        return None
-
-
-def _open_session(offers: _Offers, timeout: float) -> _Opened | None:
-    """Offer the file until the receiver answers, at most ``timeout`` seconds. Raises TransferError when it refuses."""
-    deadline = time.monotonic() + timeout
-    interval = OFFER_INTERVAL_S
-    while (now := time.monotonic()) < deadline:
-        _check_interrupted()
-        offers.send()
-        until = min(now + interval, deadline)
-        while (left := until - time.monotonic()) > 0:
-            opened = offers.receive()
-            if opened is not None:
-                return opened
-            offers.wait(left)
-        interval = min(interval * 2, MAX_OFFER_INTERVAL_S)
-    return None
-
-
-class _SealedRecords:
-    """Sealed records in flight: each is read and sealed once, and its buffer kept until it is acknowledged."""
-
-    def __init__(self, source: Source, geometry: Geometry, cipher: RecordCipher, table: SegmentTable) -> None:
-        self._source = source
-        self._geometry = geometry
-        self._cipher = cipher
-        self._table = table
-        self._plain = memoryview(bytearray(SEALED_BYTES))
-        self._free: list[tuple[memoryview, list[memoryview]]] = []
-        self._used: dict[int, tuple[memoryview, list[memoryview]]] = {}
-        self.sealed = 0
-
-    def segments(self, record: int) -> list[memoryview]:
-        """Header and payload views of all segments of ``record``. Raises TransferError (source)."""
-        used = self._used.get(record)
-        if used is None:
-            used = self._used[record] = self._seal(record)
-        return used[1]
-
-    def _seal(self, record: int) -> tuple[memoryview, list[memoryview]]:
-        plain = self._plain[: self._geometry.plain_bytes(record)]
-        self._source.read(record, plain)
-        if record == self._geometry.records - 1:  # may be shorter: has views of its own
-            buffer = memoryview(bytearray(self._geometry.sealed_bytes(record)))
-            pairs = self._table.pairs(buffer)
-        elif self._free:
-            buffer, pairs = self._free.pop()
-        else:
-            buffer = memoryview(bytearray(SEALED_BYTES))
-            pairs = self._table.pairs(buffer)
-        self._cipher.seal(record, plain, buffer)
-        self.sealed += 1
-        return buffer, pairs
-
-    def release(self, record: int) -> None:
-        """The record is at the receiver: its buffer may serve another one."""
-        used = self._used.pop(record, None)
-        if used is not None and len(used[0]) == SEALED_BYTES:
-            self._free.append(used)
-
-
-class _Session:
-    """One accepted transfer: moves segments from the source to the socket until the core says how it ended."""
-
-    def __init__(self, job: Job, source: Source, socket: SenderSocket, opened: _Opened) -> None:
-        now = time.monotonic()
-        self._source = source
-        self._socket = socket
-        self._geometry = Geometry(source.size, opened.datagram_bytes)
-        self._table = SegmentTable(opened.accept.session, self._geometry.segment_bytes)
-        cipher = RecordCipher(opened.keys.record)
-        self._records = _SealedRecords(source, self._geometry, cipher, self._table)
-        channel = ControlChannel(opened.accept.session, opened.keys.to_receiver, opened.keys.to_sender)
-        congestion = Congestion(
-            now, opened.rtt_s, opened.datagram_bytes, opened.accept.receive_buffer_bytes, job.max_rate
-        )
-        stored = [(first, min(last, self._geometry.records - 1)) for first, last in opened.accept.stored]
-        self._resumed = min(
-            sum(self._geometry.plain_bytes(last) + (last - first) * RECORD_BYTES for first, last in stored),
-            source.size,
-        )
-        self._sender = Sender(
-            self._geometry, opened.accept, channel, congestion, RoundTrip(opened.rtt_s), now, SILENCE_S
-        )
-        self._to_seal = self._geometry.records - sum(last - first + 1 for first, last in stored)
-        self._source_checked = False
-        self._done_bytes = self._resumed
-
-    def run(self, progress: Progress) -> None:
-        """Send until the receiver has published the file. Raises TransferError."""
-        sender = self._sender
-        shown = 0.0
-        try:
-            while sender.state in (State.SENDING, State.WAITING):
-                _check_interrupted()
+    """Move datagrams between the core and the socket until the core says how it ended. Raises TransferError."""
+    offer = Offer(0, source.size, source.source_id, job.label, source.name)
+    delivery = Delivery(
+        offer, source, key, lambda: socket.path_datagram_bytes, os.urandom, time.monotonic(), job.max_rate
+    )
+    samples = Samples(time.monotonic())
+    shown = 0.0
+    try:
+        while not delivery.ended:
+            if INTERRUPTED.is_set():
+                delivery.abort(TransferError(Code.INTERRUPTED, "the sender was interrupted"))
+            now = time.monotonic()
+            sends = 0
+            while sends < SENDS_PER_TURN and _transmit(delivery, socket, now):
+                sends += 1
                 now = time.monotonic()
-                sends = 0
-                while sends < SENDS_PER_TURN and self._transmit(now):
-                    sends += 1
-                    now = time.monotonic()
-                if not self._receive(now) and not sends:
-                    sender.on_time(now)
-                    self._socket.wait(min(sender.deadline(now) - now, MAX_WAIT_S))
-                if now - shown >= PROGRESS_INTERVAL_S:
-                    shown = now
-                    progress(self._source.name, self._done_bytes, self._source.size)
-        except TransferError as error:
-            sender.abort(error)
-            raise
-        finally:
-            self._flush_controls()
-        if sender.failure is not None:
-            raise sender.failure
-        progress(self._source.name, self._source.size, self._source.size)
+            if not _receive(delivery, socket) and not sends and not delivery.ended:
+                delivery.on_time(now)
+                if not _flush(delivery, socket):
+                    socket.wait(min(delivery.deadline(now) - now, MAX_WAIT_S))
+            if now >= samples.due_at:
+                samples.add(now, delivery.delivered_bytes)
+            if now - shown >= PROGRESS_INTERVAL_S:
+                shown = now
+                progress(source.name, delivery.delivered_bytes, source.size)
+    finally:
+        _flush(delivery, socket)
+        result.totals, result.segmentation = delivery.totals, socket.segmentation
+        result.progress = samples.closed(time.monotonic(), delivery.delivered_bytes)
+    if delivery.failure is not None:
+        raise delivery.failure
+    progress(source.name, source.size, source.size)
 
-    def report(self, result: Result) -> None:
-        """Add the session's counters to ``result``."""
-        statistics, round_trip = self._sender.statistics, self._sender.round_trip
-        if result.sessions == 1:
-            result.resumed_bytes = self._resumed
-        result.datagrams += statistics.datagrams
-        result.datagram_bytes = self._geometry.datagram_bytes
-        result.retransmitted_bytes += statistics.retransmitted_datagrams * self._geometry.segment_bytes
-        result.lost_datagrams += statistics.lost_datagrams
-        result.bad_records += statistics.bad_records
-        result.receive_overflows = statistics.overflows
-        result.rtt_s = round_trip.smallest
-        result.rtt_smoothed_s = round_trip.smoothed
-        result.segmentation = self._socket.segmentation
 
-    def _receive(self, now: float) -> bool:
-        """Hand over what has arrived; False when nothing had."""
-        received = False
-        while (datagram := self._socket.receive()) is not None:
-            self._sender.receive(datagram, now)
-            received = True
-        for record in self._sender.released:
-            self._records.release(record)
-            self._done_bytes += self._geometry.plain_bytes(record)
-        self._sender.released.clear()
-        return received
+def _receive(delivery: Delivery, socket: SenderSocket) -> bool:
+    """Hand over what has arrived; False when nothing had."""
+    received = False
+    while (datagram := socket.receive()) is not None:
+        # The time is taken after the datagram: an earlier one would make round trips shorter than they are.
+        delivery.receive(datagram, time.monotonic())
+        received = True
+    return received
 
-    def _transmit(self, now: float) -> bool:
-        """Send what the core allows now; False when there was nothing."""
-        if self._records.sealed == self._to_seal and not self._source_checked:
-            self._check_source()
-        sent = self._flush_controls()
-        send = self._sender.next_send(now)
-        if send is None:
-            return sent
-        segments = self._records.segments(send.record)
-        self._table.stamp(send.record, send.number, send.flags)
-        if self._sender.segments_vanish and self._socket.segmentation == "on":
-            self._socket.segmentation = "off: segmented sends vanish on this path"
-        self._socket.send_segments(_select(segments, send), self._geometry.datagram_bytes, single=send.probe)
-        return True
 
-    def _flush_controls(self) -> bool:
-        sent = False
-        while (datagram := self._sender.next_control()) is not None:
-            self._socket.send(datagram)
-            sent = True
+def _transmit(delivery: Delivery, socket: SenderSocket, now: float) -> bool:
+    """Send what the core allows now; False when there was nothing."""
+    sent = _flush(delivery, socket)
+    segments = delivery.next_segments(now)
+    if segments is None:
         return sent
-
-    def _check_source(self) -> None:
-        """Every record is sealed: the source must still be the file that was offered."""
-        self._source_checked = True
-        self._source.verify()
-        self._sender.source_verified()
+    if delivery.segments_vanish and socket.segmentation == "on":
+        socket.segmentation = "off: segmented sends vanish on this path"
+    socket.send_segments(segments.views, segments.datagram_bytes, segments.single)
+    return True
 
 
-def _select(segments: list[memoryview], send: Send) -> list[memoryview]:
-    """The header and payload views of the segments in the send's mask."""
-    mask = send.mask
-    first = (mask & -mask).bit_length() - 1
-    last = mask.bit_length()
-    if mask >> first == (1 << (last - first)) - 1:
-        return segments[2 * first : 2 * last]
-    return [view for index in range(first, last) if mask >> index & 1 for view in segments[2 * index : 2 * index + 2]]
+def _flush(delivery: Delivery, socket: SenderSocket) -> bool:
+    sent = False
+    while (datagram := delivery.next_datagram()) is not None:
+        socket.send(datagram)
+        sent = True
+    return sent

@@ -1,88 +1,20 @@
-"""The receiver's loop: one socket, many sessions. Nothing that arrives from the network can end it.
-
-An offer that does not authenticate gets no answer. One that does may still be a replay, so until the peer proves that it
-has the session's keys (any sealed message or whole record) nothing is written to disk.
-"""
+"""The receiver's loop: joins the sessions to one socket, one directory and two threads for slow work on the disk."""
 
 from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import enum
 import os
-import resource
 import select
 import time
 from collections.abc import Callable
-from typing import Any
 
-from ..core import wire
-from ..core.geometry import Geometry
-from ..core.noise import Handshake, NoiseError
-from ..core.receiver import BufferPool, Burst, Receiver, split
-from ..core.sealing import ControlChannel, RecordCipher, SessionKeys
-from ..errors import Code, TransferError
+from ..core.sessions import Limits, Sessions
 from ..events import EventLog
-from .store import Incoming, Limits, Plan, Store
-from .udp import Address, ReceiverSocket, format_address
+from .store import Store
+from .udp import ReceiverSocket
 
-WINDOW_RECORDS = 512
-"""Records above the lowest incomplete one: 31 MB, more than 2 Gbit/s over 100 ms."""
-POOL_RECORDS = 600
-"""Buffers for incomplete records of all sessions together: 37 MB."""
-MAX_HALF_OPEN = 64
-HALF_OPEN_S = 10.0
-IDLE_S = 60.0
-TOMBSTONE_S = 60.0
-"""An ended session still answers for this long: its last message may have been lost."""
-SYNC_BYTES = 64 * 1024 * 1024
-SYNC_S = 5.0
-TIMER_S = 0.005
-MAX_WAIT_S = 0.5
 BURSTS_PER_TURN = 64
-PROGRESS_S = 0.2
-
-
-class Phase(enum.Enum):
-    """Where a session stands."""
-
-    HALF_OPEN = "half open"
-    RECEIVING = "receiving"
-    PUBLISHING = "publishing"
-    ENDED = "ended"
-
-
-class _Session:
-    """One offered file."""
-
-    def __init__(self, number: int, address: Address, offer: wire.Offer, plan: Plan, now: float) -> None:
-        self.number = number
-        self.address = address
-        self.offer = offer
-        self.plan = plan
-        self.phase = Phase.HALF_OPEN
-        self.began_at = self.heard_at = self.synced_at = now
-        self.finished = False  # the sender has confirmed its source
-        self.published = plan.published
-        self.keep = True
-        self.incoming: Incoming | None = None
-        self.job: concurrent.futures.Future[None] | None = None
-        self.unsynced_bytes = 0
-        self.received_bytes = 0
-        self.farewell: tuple[wire.Control, bytes] | None = None
-        self.token = b""
-        self.answer = b""
-        self.channel: ControlChannel
-        self.receiver: Receiver
-
-    @property
-    def target(self) -> tuple[str, str]:
-        """What the session writes."""
-        return self.offer.label, self.offer.name
-
-    def describe(self) -> dict[str, Any]:
-        """The session as it appears in events."""
-        return {"name": self.offer.name, "label": self.offer.label, "peer": format_address(self.address)}
 
 
 class Server:
@@ -90,23 +22,14 @@ class Server:
 
     def __init__(self, address: tuple[str, int], into: str, key: bytes, limits: Limits, log: EventLog) -> None:
         self._store = Store(into, limits)
-        self._limits = limits
         self._log = log
         self._socket = ReceiverSocket(*address)
-        self._handshake = Handshake(key, wire.PROLOGUE)
-        # Load the cryptography now: its first use takes ten times as long as any later one.
-        self._handshake.responder().read(self._handshake.initiator(os.urandom(32)).write(b""))
-        self._pool = BufferPool(POOL_RECORDS)
-        self._sessions: dict[int, _Session] = {}
-        self._by_token: dict[bytes, _Session] = {}
         self._jobs = concurrent.futures.ThreadPoolExecutor(2, "udpxfer-disk")
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
         self._stopping = False
-        self._timers_at = 0.0
-        self._progress_at = 0.0
-        self.dropped = 0
+        self._sessions = Sessions(self._socket, self._store, limits, key, log, self._start, os.urandom)
 
     def stop(self) -> None:
         """Let `run` return soon; safe in a signal handler."""
@@ -132,359 +55,30 @@ class Server:
             received = self._socket.receive()
             if received is None:
                 break
-            self._on_burst(*received, time.monotonic())
+            self._sessions.on_burst(*received, time.monotonic())
         else:
-            self._on_time(time.monotonic())
+            self._sessions.on_time(time.monotonic())
             return
-        now = time.monotonic()
-        self._on_time(now)
-        wait = TIMER_S if any(s.receiver.ack_at is not None for s in self._sessions.values()) else MAX_WAIT_S
-        readable, _, _ = select.select([self._socket.fileno(), self._wake_in], (), (), wait)
+        self._sessions.on_time(time.monotonic())
+        readable, _, _ = select.select([self._socket.fileno(), self._wake_in], (), (), self._sessions.wait_s())
         if self._wake_in in readable:
             os.read(self._wake_in, 4096)
-            self._timers_at = 0.0
+            self._sessions.on_time(time.monotonic(), job_done=True)
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # the pipe is full: the loop wakes anyway
             os.write(self._wake_out, b"\0")
 
     def _shut_down(self) -> None:
-        """Make half received files durable, so that they can be resumed, and say goodbye."""
         self._jobs.shutdown(wait=True)
-        now = time.monotonic()
-        for session in list(self._sessions.values()):
-            session.finished = False  # no new disk jobs
-            self._settle_job(session, now)
-            if session.phase is Phase.RECEIVING and session.incoming is not None:
-                try:
-                    session.incoming.sync(session.incoming.take_unsynced())
-                    self._fail(session, TransferError(Code.INTERRUPTED, "the receiver was stopped"), keep=True)
-                except TransferError as error:
-                    self._fail(session, error, keep=True)
-            self._forget(session)
+        self._sessions.close(time.monotonic())
         self._socket.close()
         self._store.close()
         os.close(self._wake_in)
         os.close(self._wake_out)
-        self._log.emit("stopped", dropped_datagrams=self.dropped)
+        self._log.emit("stopped", dropped_datagrams=self._sessions.dropped)
 
-    # ------------------------------------------------------------- what arrives
-
-    def _on_burst(self, burst: Burst, address: Address, now: float) -> None:
-        if not burst.datagrams:
-            self.dropped += 1
-            return
-        for piece in split(burst):
-            try:
-                kind = piece.headers[0]
-                if kind == wire.Kind.DATA:
-                    self._on_data_untrusted(piece, address, now)
-                elif kind == wire.Kind.CONTROL:
-                    self._on_control_untrusted(bytes(piece.headers) + bytes(piece.payload), address, now)
-                elif kind == wire.Kind.OFFER:
-                    self._on_offer_untrusted(bytes(piece.headers) + bytes(piece.payload), address, now)
-                else:
-                    raise wire.BadDatagram("unknown kind")
-            except wire.BadDatagram:
-                self.dropped += piece.datagrams
-
-    def _on_data_untrusted(self, burst: Burst, address: Address, now: float) -> None:
-        session = self._sessions.get(int.from_bytes(burst.headers[4:8], "big"))
-        if session is None or session.address != address:
-            raise wire.BadDatagram("segment: of no session")
-        if session.phase is Phase.ENDED:
-            return
-        receiver = session.receiver
-        completed = receiver.receive_untrusted(burst, now)
-        session.heard_at = now
-        if completed is not None:
-            if self._confirm(session, now):
-                self._write(session, *completed)
-            else:
-                # The record is gone: only a new session can bring it again.
-                self._fail(session, TransferError(Code.BUSY, "another session writes this file"), keep=True)
-        if receiver.ack_at is not None and receiver.ack_at <= now:
-            self._acknowledge(session, now)
-
-    def _on_control_untrusted(self, datagram: bytes, address: Address, now: float) -> None:
-        session = self._sessions.get(int.from_bytes(datagram[4:8], "big"))
-        if session is None:
-            raise wire.BadDatagram("control: of no session")
-        control, body = session.channel.open_untrusted(datagram)
-        session.heard_at = now
-        session.address = address  # authentic: the peer may have moved behind its NAT
-        if session.phase is Phase.ENDED:
-            if control is wire.Control.CLOSE:
-                self._forget(session)
-            elif session.farewell is not None:
-                self._send(session, *session.farewell)
-            return
-        if control is wire.Control.ABORT:
-            refusal = wire.refuse_untrusted(body)
-            keep = refusal.code is not Code.SOURCE_CHANGED
-            self._fail(session, TransferError(refusal.code, f"the sender gave up: {refusal.text}"), keep)
-        elif control in (wire.Control.PING, wire.Control.FINISH) and self._confirm(session, now):
-            session.finished |= control is wire.Control.FINISH
-            self._acknowledge(session, now)
-            self._publish_if_whole(session)
-
-    def _on_offer_untrusted(self, datagram: bytes, address: Address, now: float) -> None:
-        responder = self._handshake.responder()
-        message = wire.offer_message_untrusted(datagram)
-        token = message[: wire.TOKEN_BYTES]
-        known = self._by_token.get(token)
-        if known is not None:
-            # The same offer again: our answer was lost, or somebody replays it. Same bytes, no new state.
-            self._socket.send(known.answer, known.address)
-            return
-        try:
-            offer = wire.offer_untrusted(responder.read(message))
-            number = self._new_number()
-            try:
-                answer: wire.Accept | wire.Refuse
-                session = self._consider(number, offer, address, now)
-                answer = wire.Accept(number, self._socket.buffer_bytes, WINDOW_RECORDS, session.plan.stored)
-                payload = wire.accept_payload(answer)
-            except TransferError as error:
-                payload = wire.refuse_payload(wire.Refuse(error.code, error.message))
-                self._log.emit("refused", name=offer.name, label=offer.label, error=error.as_dict())
-                session = None
-            reply = wire.answer_datagram(token, responder.write(payload, os.urandom(32)))
-        except NoiseError as error:
-            raise wire.BadDatagram("offer: not authentic") from error
-        if session is not None:
-            self._open(session, token, reply, SessionKeys(*responder.split()))
-        self._socket.send(reply, address)
-
-    # ---------------------------------------------------------------- sessions
-
-    def _consider(self, number: int, offer: wire.Offer, address: Address, now: float) -> _Session:
-        """A session for the offer. Raises TransferError when it is refused."""
-        try:
-            Geometry(offer.file_bytes, offer.datagram_bytes)
-        except ValueError as error:
-            raise TransferError(Code.PROTOCOL, str(error)) from error
-        self._check_number_of_sessions()
-        return _Session(number, address, offer, self._plan(offer), now)
-
-    def _check_number_of_sessions(self) -> None:
-        active = sum(s.phase in (Phase.RECEIVING, Phase.PUBLISHING) for s in self._sessions.values())
-        if active >= self._limits.sessions:
-            raise TransferError(Code.TOO_MANY_SESSIONS, f"{active} transfers are under way")
-
-    def _plan(self, offer: wire.Offer) -> Plan:
-        """What is here of the offered file: known to a session of this process, or else found on disk."""
-        if self._published(offer):
-            return Plan(published=True)
-        writer = self._writer(offer)
-        if writer is None:
-            plan = self._store.plan(offer)
-            return Plan(plan.stored[: wire.MAX_RANGES], plan.published)
-        if writer.offer.source_id != offer.source_id:
-            raise TransferError(Code.BUSY, f"'{offer.name}' is being received already")
-        return Plan(writer.receiver.complete_ranges()[: wire.MAX_RANGES])
-
-    def _writer(self, offer: wire.Offer) -> _Session | None:
-        """The session that has the offered file's place on disk open and is not done with it."""
-        for session in self._sessions.values():
-            if session.target == (offer.label, offer.name) and session.incoming is not None and not session.published:
-                return session
-        return None
-
-    def _published(self, offer: wire.Offer) -> bool:
-        """A session of the same attempt has published the file; its last message was lost."""
-        return any(
-            s.published and s.target == (offer.label, offer.name) and s.offer.attempt == offer.attempt
-            for s in self._sessions.values()
-        )
-
-    def _new_number(self) -> int:
-        while True:
-            number = int.from_bytes(os.urandom(4), "big")
-            if number not in self._sessions:
-                return number
-
-    def _open(self, session: _Session, token: bytes, answer: bytes, keys: SessionKeys) -> None:
-        half_open = [s for s in self._sessions.values() if s.phase is Phase.HALF_OPEN]
-        if len(half_open) >= MAX_HALF_OPEN:
-            self._forget(min(half_open, key=lambda s: s.began_at))
-        session.token, session.answer = token, answer
-        session.channel = ControlChannel(session.number, keys.to_sender, keys.to_receiver)
-        geometry = Geometry(session.offer.file_bytes, session.offer.datagram_bytes)
-        session.receiver = Receiver(
-            geometry, RecordCipher(keys.record), self._pool, WINDOW_RECORDS, session.plan.stored
-        )
-        self._sessions[session.number] = session
-        self._by_token[token] = session
-        self._socket.expect(geometry.segment_bytes)
-
-    def _confirm(self, session: _Session, now: float) -> bool:
-        """The peer has the session's keys: only now touch the disk. False when the session cannot go on (yet)."""
-        if session.phase is not Phase.HALF_OPEN:
-            return session.phase is not Phase.ENDED
-        if session.published or self._published(session.offer):
-            self._end(session, wire.Control.DONE, b"", now)
-            return False
-        writer = self._writer(session.offer)
-        try:
-            if writer is None:
-                # Again: much may have happened since the offer.
-                self._check_number_of_sessions()
-                self._store.plan(session.offer)
-                session.incoming = self._store.create(session.offer, session.plan.stored)
-                self._start(session, session.incoming.preallocate)
-            elif writer.phase is Phase.RECEIVING and writer.offer.source_id == session.offer.source_id:
-                self._take_over(session, writer)
-            else:
-                return False  # the sender asks again
-        except TransferError as error:
-            self._fail(session, error, keep=True)
-            return False
-        session.phase = Phase.RECEIVING
-        session.synced_at = now
-        resumed = sum(last - first + 1 for first, last in session.plan.stored)
-        self._log.emit("accepted", **session.describe(), bytes=session.offer.file_bytes, resumed_records=resumed)
-        return True
-
-    def _take_over(self, session: _Session, writer: _Session) -> None:
-        """The same file from a sender that started again or lost us for a while: go on with the same open file."""
-        session.incoming, writer.incoming = writer.incoming, None
-        session.job, writer.job = writer.job, None
-        session.unsynced_bytes = writer.unsynced_bytes
-        self._forget(writer)
-
-    def _write(self, session: _Session, record: int, plain: memoryview) -> None:
-        if session.incoming is None:
-            return
-        try:
-            session.incoming.write(record, plain)
-        except TransferError as error:
-            self._fail(session, error, keep=True)
-            return
-        session.unsynced_bytes += len(plain)
-        session.received_bytes += len(plain)
-        if session.receiver.complete:
-            self._publish_if_whole(session)
-
-    def _acknowledge(self, session: _Session, now: float) -> None:
-        if session.phase is not Phase.ENDED:
-            self._send(session, wire.Control.ACK, wire.ack_body(session.receiver.ack(now, self._socket.overflows)))
-
-    def _send(self, session: _Session, control: wire.Control, body: bytes = b"") -> None:
-        self._socket.send(session.channel.seal(control, body), session.address)
-
-    # ------------------------------------------------------- disk, time, endings
-
-    def _publish_if_whole(self, session: _Session) -> None:
-        incoming = session.incoming
-        whole = session.receiver.complete and session.finished
-        if session.phase is Phase.RECEIVING and whole and incoming is not None and session.job is None:
-            session.phase = Phase.PUBLISHING
-            self._start(session, incoming.publish)
-
-    def _start(self, session: _Session, work: Callable[[], None]) -> None:
-        session.job = self._jobs.submit(work)
-        session.job.add_done_callback(lambda _: self._wake())
-
-    def _settle_job(self, session: _Session, now: float) -> None:
-        """Take the result of the session's finished disk job."""
-        job = session.job
-        if job is None or not job.done():
-            return
-        session.job = None
-        error = job.exception()
-        if session.phase is Phase.ENDED:
-            self._close_file(session)
-        elif error is not None:
-            failure = error if isinstance(error, TransferError) else TransferError(Code.INTERNAL, repr(error))
-            self._fail(session, failure, keep=failure.code is not Code.FILE_EXISTS)
-        elif session.phase is Phase.PUBLISHING:
-            session.published = True
-            session.keep = False
-            self._log_stored(session, now)
-            self._end(session, wire.Control.DONE, b"", now)
-        else:
-            self._publish_if_whole(session)
-
-    def _log_stored(self, session: _Session, now: float) -> None:
-        statistics, seconds = session.receiver.statistics, now - session.began_at
-        self._log.emit(
-            "stored",
-            **session.describe(),
-            bytes=session.offer.file_bytes,
-            seconds=round(seconds, 6),
-            goodput_bytes_per_s=round(session.received_bytes / max(seconds, 1e-9)),
-            datagram_bytes=session.offer.datagram_bytes,
-            datagrams=statistics.datagrams,
-            duplicate_datagrams=statistics.duplicates,
-            bad_records=statistics.bad_records,
-            receive_overflows=self._socket.overflows,
-            cpu_s=round(time.process_time(), 6),
-            peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        )
-
-    def _fail(self, session: _Session, error: TransferError, keep: bool) -> None:
-        """End the session with an error; ``keep`` leaves the partial file for a later resume."""
-        if session.phase is Phase.ENDED:
-            return
-        self._log.emit("failed", **session.describe(), error=error.as_dict())
-        session.keep = keep
-        body = wire.refuse_payload(wire.Refuse(error.code, error.message))
-        self._end(session, wire.Control.ABORT, body, time.monotonic())
-        self._close_file(session)
-
-    def _end(self, session: _Session, control: wire.Control, body: bytes, now: float) -> None:
-        session.phase = Phase.ENDED
-        session.heard_at = now
-        session.farewell = (control, body)
-        session.receiver.close()
-        self._send(session, control, body)
-
-    def _close_file(self, session: _Session) -> None:
-        """Close the session's file, unless a disk job still uses it: `_settle_job` comes back here."""
-        if session.job is None and session.incoming is not None:
-            session.incoming.close(session.keep)
-            session.incoming = None
-
-    def _forget(self, session: _Session) -> None:
-        session.receiver.close()
-        self._close_file(session)
-        self._sessions.pop(session.number, None)
-        self._by_token.pop(session.token, None)
-
-    def _on_time(self, now: float) -> None:
-        if now < self._timers_at:
-            return
-        self._timers_at = now + TIMER_S
-        show = now >= self._progress_at
-        if show:
-            self._progress_at = now + PROGRESS_S
-        for session in list(self._sessions.values()):
-            self._settle_job(session, now)
-            self._age(session, now)
-            if session.phase is Phase.RECEIVING:
-                self._sync_if_due(session, now)
-                due = session.receiver.ack_at
-                if due is not None and due <= now:
-                    self._acknowledge(session, now)
-                if show:
-                    self._log.progress(session.offer.name, session.received_bytes, session.offer.file_bytes)
-
-    def _age(self, session: _Session, now: float) -> None:
-        silent = now - session.heard_at
-        if (session.phase is Phase.HALF_OPEN and silent > HALF_OPEN_S) or (
-            session.phase is Phase.ENDED and silent > TOMBSTONE_S and session.job is None
-        ):
-            self._forget(session)
-        elif session.phase is Phase.RECEIVING and silent > IDLE_S:
-            self._fail(session, TransferError(Code.PEER_SILENT, f"nothing came for {IDLE_S:.0f} seconds"), keep=True)
-
-    def _sync_if_due(self, session: _Session, now: float) -> None:
-        incoming = session.incoming
-        due = session.unsynced_bytes >= SYNC_BYTES or now - session.synced_at >= SYNC_S
-        if incoming is None or session.job is not None or not session.unsynced_bytes or not due:
-            return
-        session.unsynced_bytes = 0
-        session.synced_at = now
-        ranges = incoming.take_unsynced()
-        self._start(session, lambda: incoming.sync(ranges))
+    def _start(self, work: Callable[[], None]) -> concurrent.futures.Future[None]:
+        job = self._jobs.submit(work)
+        job.add_done_callback(lambda _: self._wake())
+        return job

@@ -13,71 +13,26 @@ import errno
 import hashlib
 import json
 import os
-import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..core.geometry import RECORD_BYTES
+from ..core.names import HIDDEN_PREFIX, check_label, check_name
+from ..core.sessions import Limits, Plan, Ranges
 from ..core.wire import Offer
 from ..errors import Code, TransferError
 
-PREFIX = ".udpxfer-"
-LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}(/[A-Za-z0-9][A-Za-z0-9._-]{0,63})?")
-MAX_NAME_BYTES = 255
 FREE_RESERVE_BYTES = 64 * 1024 * 1024
 """Left free on the file system (a twentieth of a small one): a full disk must stop transfers, not the host."""
 
 PREALLOCATION_BYTES = 8 * 1024 * 1024
 
 _ENTRY = struct.Struct(">III")  # first record, last record, CRC-32 of the two
-_PUBLISHED = struct.Struct(">I8s")  # a mark that is no range, and the attempt that published
+_PUBLISHED = struct.Struct(">I8s")  # a mark that is no range, and the identity of the published file
 _PUBLISHED_MARK = 0xFFFF_FFFF
 _NO_PREALLOCATION = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 _NO_LINK = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-
-Ranges = tuple[tuple[int, int], ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What is on disk of an offered file already."""
-
-    stored: Ranges = ()
-    published: bool = False  # by an earlier session of the same attempt, whose last message was lost
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """What a receiver takes."""
-
-    file_bytes: int | None = None
-    total_bytes: int | None = None
-    sessions: int = 64
-    overwrite: bool = False
-
-
-def check_name(name: str) -> None:
-    """Raises TransferError (BAD_NAME) unless ``name`` is one plain path component."""
-    if (
-        not name
-        or name in (".", "..")
-        or name.startswith(PREFIX)
-        or "/" in name
-        or any(ord(c) < 32 or ord(c) == 127 for c in name)
-        or len(name.encode(errors="surrogateescape")) > MAX_NAME_BYTES
-    ):
-        raise TransferError(Code.BAD_NAME, f"{name!r} is not a usable file name")
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise TransferError(Code.BAD_NAME, f"{name!r} is not valid UTF-8") from error
-
-
-def check_label(label: str) -> None:
-    """Raises TransferError (BAD_LABEL) unless ``label`` is empty or one or two plain components."""
-    if label and not LABEL.fullmatch(label):
-        raise TransferError(Code.BAD_LABEL, f"{label!r} is not a usable label")
 
 
 def _storage_error(error: OSError, what: str) -> TransferError:
@@ -98,11 +53,12 @@ class Store:
 
     def __init__(self, root: str, limits: Limits) -> None:
         self._limits = limits
-        self._stored_bytes = 0
+        self._published_bytes = 0
+        self._unfinished: dict[tuple[str, str], int] = {}  # bytes of each file that has a part, by label and name
         with _storage(f"cannot use the directory '{root}'"):
             os.makedirs(root, exist_ok=True)
             self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            probe = f"{PREFIX}probe-{os.getpid()}"
+            probe = f"{HIDDEN_PREFIX}probe-{os.getpid()}"
             os.close(os.open(probe, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=self._root))
             os.unlink(probe, dir_fd=self._root)
 
@@ -120,23 +76,23 @@ class Store:
         limits = self._limits
         if limits.file_bytes is not None and offer.file_bytes > limits.file_bytes:
             raise TransferError(Code.FILE_TOO_LARGE, f"{offer.file_bytes} bytes, at most {limits.file_bytes} are taken")
-        if limits.total_bytes is not None and self._stored_bytes + offer.file_bytes > limits.total_bytes:
+        others = sum(size for target, size in list(self._unfinished.items()) if target != (offer.label, offer.name))
+        wanted = self._published_bytes + others + offer.file_bytes
+        if limits.total_bytes is not None and wanted > limits.total_bytes:
             raise TransferError(Code.TOTAL_LIMIT, f"the receiver takes {limits.total_bytes} bytes in all")
         with _storage(f"cannot look for '{offer.name}'"):
             try:
-                directory = self._open_directory(offer.label, create=False)
+                with self._directories(offer.label) as directories:
+                    return self._plan_in(directories[-1], offer)
             except FileNotFoundError:
                 self._check_space(self._root, offer.file_bytes)
                 return Plan()
-            try:
-                return self._plan_in(directory, offer)
-            finally:
-                os.close(directory)
 
     def _plan_in(self, directory: int, offer: Offer) -> Plan:
         journal = _read_journal(offer, directory)
-        if _exists(offer.name, directory):
-            if journal.published_by == offer.attempt:
+        there = _status(offer.name, directory)
+        if there is not None:
+            if journal.published == _identity(there):
                 return Plan(published=True)
             if not self._limits.overwrite:
                 where = f" below '{offer.label}'" if offer.label else ""
@@ -148,13 +104,33 @@ class Store:
     def create(self, offer: Offer, stored: Ranges) -> Incoming:
         """The partial file of ``offer``, continued when ``stored`` names records. Raises TransferError."""
         with _storage(f"cannot create '{offer.name}'"):
-            directory = self._open_directory(offer.label, create=True)
-        self._stored_bytes += offer.file_bytes
+            directories = self._open_directories(offer.label, create=True)
+        self._unfinished[offer.label, offer.name] = offer.file_bytes
         try:
-            return Incoming(offer, directory, stored, self._limits.overwrite)
+            return Incoming(offer, directories, stored, self._limits.overwrite, self._account)
         except TransferError:
-            os.close(directory)
+            _close(directories)
             raise
+
+    def _account(self, offer: Offer, published: bool) -> None:
+        """A file has its final name, or its part is gone."""
+        self._published_bytes += self._unfinished.pop((offer.label, offer.name), 0) if published else 0
+        self._unfinished.pop((offer.label, offer.name), None)
+
+    def settle(self, offer: Offer) -> None:
+        """Make durable what a receiver that died has published. Raises TransferError."""
+        with _storage(f"cannot sync '{offer.name}'"), self._directories(offer.label) as directories:
+            _sync(directories)
+
+    def discard(self, offer: Offer) -> None:
+        """Remove what is left of a published file's way here."""
+        with contextlib.suppress(OSError), self._directories(offer.label) as directories:
+            _remove(*(_hidden_name(offer.name, suffix) for suffix in ("part", "journal")), directory=directories[-1])
+
+    def sweep(self) -> None:
+        """Remove what a receiver that died left of published files; what can be resumed stays."""
+        with contextlib.suppress(OSError):
+            _sweep(os.dup(self._root), depth=2)
 
     def _check_space(self, directory: int, wanted: int) -> None:
         status = os.fstatvfs(directory)
@@ -162,32 +138,58 @@ class Store:
         if status.f_bavail * status.f_frsize < wanted + reserve:
             raise TransferError(Code.DISK_FULL, f"{wanted} bytes do not fit ({reserve} bytes are kept free)")
 
-    def _open_directory(self, label: str, create: bool) -> int:
-        """A descriptor of the label's directory; symbolic links are never followed."""
-        directory = os.dup(self._root)
-        for component in filter(None, label.split("/")):
-            try:
+    @contextlib.contextmanager
+    def _directories(self, label: str) -> Iterator[list[int]]:
+        directories = self._open_directories(label, create=False)
+        try:
+            yield directories
+        finally:
+            _close(directories)
+
+    def _open_directories(self, label: str, create: bool) -> list[int]:
+        """Descriptors of the root, the label's directories, and so on down; symbolic links are never followed."""
+        directories = [os.dup(self._root)]
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            for component in filter(None, label.split("/")):
                 if create:
                     with contextlib.suppress(FileExistsError):
-                        os.mkdir(component, 0o777, dir_fd=directory)
-                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-                inner = os.open(component, flags, dir_fd=directory)
-            finally:
-                os.close(directory)
-            directory = inner
-        return directory
+                        os.mkdir(component, 0o777, dir_fd=directories[-1])
+                directories.append(os.open(component, flags, dir_fd=directories[-1]))
+        except OSError:
+            _close(directories)
+            raise
+        return directories
 
 
-def _exists(name: str, directory: int) -> bool:
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):  # what counts was synced before
+            os.close(descriptor)
+
+
+def _sync(directories: list[int]) -> None:
+    """Make what a directory names durable, and the directories above it, which may be new too."""
+    for directory in reversed(directories):
+        os.fsync(directory)
+
+
+def _status(name: str, directory: int) -> os.stat_result | None:
+    """The status of a name in a directory; None when nothing has it."""
     try:
-        os.stat(name, dir_fd=directory, follow_symlinks=False)
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
-        return False
-    return True
+        return None
+
+
+def _identity(status: os.stat_result) -> bytes:
+    """8 bytes that stay the same as long as nobody writes to the file or puts another one in its place."""
+    fields = f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
+    return hashlib.blake2b(fields.encode(), digest_size=8).digest()
 
 
 def _hidden_name(name: str, suffix: str) -> str:
-    return f"{PREFIX}{hashlib.blake2b(name.encode(), digest_size=12).hexdigest()}.{suffix}"
+    return f"{HIDDEN_PREFIX}{hashlib.blake2b(name.encode(), digest_size=12).hexdigest()}.{suffix}"
 
 
 def _journal_header(offer: Offer) -> bytes:
@@ -196,41 +198,54 @@ def _journal_header(offer: Offer) -> bytes:
     return json.dumps(fields, sort_keys=True).encode() + b"\n"
 
 
+def _remove(*names: str, directory: int) -> None:
+    """Remove files that may be there, in this order: a journal alone vouches for nothing, so the part goes first."""
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=directory)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Journal:
     """What a journal vouches for."""
 
     stored: Ranges = ()
-    published_by: bytes = b""
+    published: bytes = b""  # identity of the published file
 
 
 def _read_journal(offer: Offer, directory: int) -> _Journal:
     """The journal of the offered file; entries behind a damaged one do not count."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        with open(os.open(_hidden_name(offer.name, "journal"), flags, dir_fd=directory), "rb") as journal:
-            if journal.readline(4096) != _journal_header(offer):
-                return _Journal()
-            content = journal.read()
-    except OSError:
+    content = _read_hidden(_hidden_name(offer.name, "journal"), directory)
+    header = _journal_header(offer)
+    if not content.startswith(header):
         return _Journal()
     ranges: list[tuple[int, int]] = []
-    published_by = b""
-    for offset in range(0, len(content) - _ENTRY.size + 1, _ENTRY.size):
+    published = b""
+    for offset in range(len(header), len(content) - _ENTRY.size + 1, _ENTRY.size):
         entry = content[offset : offset + _ENTRY.size]
         first, last, check = _ENTRY.unpack(entry)
         if first == _PUBLISHED_MARK:
-            published_by = _PUBLISHED.unpack(entry)[1]
+            published = _PUBLISHED.unpack(entry)[1]
         elif check == zlib.crc32(entry[:8]) and first <= last:
             ranges.append((first, last))
         else:
             break
+    part = _status(_hidden_name(offer.name, "part"), directory)
+    # A part with a second name is published already: writing to it would alter what was published.
+    whole = part is not None and part.st_size == offer.file_bytes and part.st_nlink == 1
+    return _Journal(_merge(ranges) if whole else (), published)
+
+
+def _read_hidden(name: str, directory: int) -> bytes:
+    """The content of a journal; empty when there is none."""
     try:
-        part = os.stat(_hidden_name(offer.name, "part"), dir_fd=directory, follow_symlinks=False)
-        whole = part.st_size == offer.file_bytes
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+        finally:
+            os.close(descriptor)
     except OSError:
-        whole = False
-    return _Journal(_merge(ranges) if whole else (), published_by)
+        return b""
 
 
 def _merge(ranges: list[tuple[int, int]]) -> Ranges:
@@ -243,30 +258,62 @@ def _merge(ranges: list[tuple[int, int]]) -> Ranges:
     return tuple(merged)
 
 
+def _sweep(directory: int, depth: int) -> None:
+    try:
+        for name in os.listdir(directory):
+            if name.startswith(HIDDEN_PREFIX) and name.endswith(".journal"):
+                content = _read_hidden(name, directory)
+                mark = content[-_ENTRY.size :]
+                if len(mark) == _ENTRY.size and _PUBLISHED.unpack(mark)[0] == _PUBLISHED_MARK:
+                    _remove(name[: -len("journal")] + "part", name, directory=directory)
+            elif depth:
+                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+                with contextlib.suppress(OSError):
+                    _sweep(os.open(name, flags, dir_fd=directory), depth - 1)
+    finally:
+        os.close(directory)
+
+
 class Incoming:
     """A file being received. `write` belongs to the loop; the other work may run in one other thread at a time."""
 
-    def __init__(self, offer: Offer, directory: int, stored: Ranges, overwrite: bool) -> None:
+    def __init__(
+        self,
+        offer: Offer,
+        directories: list[int],
+        stored: Ranges,
+        overwrite: bool,
+        account: Callable[[Offer, bool], None],
+    ) -> None:
         self._offer = offer
-        self._directory = directory
+        self._account = account
+        self._directories = directories
+        self._directory = directory = directories[-1]
         self._overwrite = overwrite
         self._part_name = _hidden_name(offer.name, "part")
         self._journal_name = _hidden_name(offer.name, "journal")
         self._unsynced: list[tuple[int, int]] = []
-        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-        fresh = 0 if stored else os.O_CREAT | os.O_TRUNC
         with _storage(f"cannot create '{offer.name}'"):
-            # The journal goes first: it must never vouch for a part that was truncated.
-            self._journal = os.open(self._journal_name, flags | fresh | os.O_APPEND, 0o600, dir_fd=directory)
+            if not stored:
+                # New files, never old ones truncated: these may have got another name (the published one) before a crash.
+                _remove(self._part_name, self._journal_name, directory=directory)
+            opened: list[int] = []
             try:
+                opened.append(self._open(self._journal_name, 0o600, fresh=not stored))
                 if not stored:
-                    os.write(self._journal, _journal_header(offer))
-                    os.fdatasync(self._journal)
-                self._part = os.open(self._part_name, flags | fresh, 0o666, dir_fd=directory)
-                os.ftruncate(self._part, offer.file_bytes)
+                    os.write(opened[0], _journal_header(offer))
+                    os.fdatasync(opened[0])
+                opened.append(self._open(self._part_name, 0o666, fresh=not stored))
+                os.ftruncate(opened[1], offer.file_bytes)
             except OSError:
-                os.close(self._journal)
+                _close(opened)
                 raise
+        self._journal, self._part = opened
+
+    def _open(self, name: str, mode: int, fresh: bool) -> int:
+        flags = os.O_RDWR | os.O_APPEND if name == self._journal_name else os.O_RDWR
+        flags |= os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if fresh else 0)
+        return os.open(name, flags, mode, dir_fd=self._directory)
 
     def preallocate(self) -> None:
         """Reserve the disk space of the whole file. Raises TransferError (DISK_FULL)."""
@@ -312,14 +359,15 @@ class Incoming:
         name, directory = self._offer.name, self._directory
         with _storage(f"cannot publish '{name}'"):
             os.fsync(self._part)
-            # If we die before DONE arrives, the sender's next offer of this attempt learns from here that it succeeded.
-            os.write(self._journal, _PUBLISHED.pack(_PUBLISHED_MARK, self._offer.attempt))
+            # If we die before DONE arrives, the sender's next offer of the same source learns from here that it succeeded.
+            os.write(self._journal, _PUBLISHED.pack(_PUBLISHED_MARK, _identity(os.fstat(self._part))))
             os.fdatasync(self._journal)
             if self._overwrite:
                 os.replace(self._part_name, name, src_dir_fd=directory, dst_dir_fd=directory)
             else:
                 self._link(name)
-            os.fsync(directory)
+            _sync(self._directories)
+        self._account(self._offer, True)
 
     def _link(self, name: str) -> None:
         directory = self._directory
@@ -331,7 +379,7 @@ class Incoming:
             # A file system without hard links: only this process writes here, so a look before the rename suffices.
             if error.errno not in _NO_LINK:
                 raise
-            if _exists(name, directory):
+            if _status(name, directory) is not None:
                 raise TransferError(Code.FILE_EXISTS, f"'{name}' exists") from error
             os.rename(self._part_name, name, src_dir_fd=directory, dst_dir_fd=directory)
             return
@@ -339,12 +387,8 @@ class Incoming:
 
     def close(self, keep: bool) -> None:
         """Close the file; with ``keep`` leave the hidden files for a later resume."""
-        for descriptor in (self._part, self._journal):
-            with contextlib.suppress(OSError):  # what counts was synced before
-                os.close(descriptor)
         if not keep:
-            # The part goes first: a journal alone vouches for nothing.
-            for name in (self._part_name, self._journal_name):
-                with contextlib.suppress(OSError):
-                    os.unlink(name, dir_fd=self._directory)
-        os.close(self._directory)
+            self._account(self._offer, False)
+            with contextlib.suppress(OSError):
+                _remove(self._part_name, self._journal_name, directory=self._directory)
+        _close([self._part, self._journal, *self._directories])

@@ -14,11 +14,9 @@ import struct
 from typing import Any
 
 from ..core.geometry import HEADER_BYTES, MAX_SEGMENTS
-from ..core.receiver import SEGMENT_NUMBERS, Burst
-from ..core.wire import DATA_HEADER, Kind
+from ..core.names import Address, format_address
+from ..core.receiver import Burst
 from ..errors import Code, TransferError
-
-Address = tuple[Any, ...]
 
 # Constants that Python's socket module does not name.
 SOL_UDP = 17
@@ -79,12 +77,6 @@ def resolve(host: str, port: int, passive: bool) -> tuple[socket.AddressFamily, 
     except OSError as error:
         raise TransferError(Code.BAD_ADDRESS, f"cannot resolve '{host}': {error.strerror}") from error
     return family, address
-
-
-def format_address(address: Address) -> str:
-    """``HOST:PORT``, with brackets for IPv6."""
-    host, port = address[0], address[1]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _open(family: socket.AddressFamily) -> socket.socket:
@@ -179,30 +171,6 @@ class SenderSocket:
                 if (ancillary and error.errno in _NO_GSO) or error.errno not in _TRANSIENT:
                     raise
                 return
-
-
-class SegmentTable:
-    """Headers of up to 64 segments in one block, and the scatter list of a record's segments with them."""
-
-    def __init__(self, session: int, segment_bytes: int) -> None:
-        self._session = session
-        self._segment_bytes = segment_bytes
-        self._block = bytearray(HEADER_BYTES * MAX_SEGMENTS)
-        view = memoryview(self._block)
-        self._headers = [view[i * HEADER_BYTES : (i + 1) * HEADER_BYTES] for i in range(MAX_SEGMENTS)]
-
-    def pairs(self, sealed: memoryview) -> list[memoryview]:
-        """Header and payload views of every segment of a sealed record; built once for each buffer."""
-        pairs: list[memoryview] = []
-        for index, start in enumerate(range(0, len(sealed), self._segment_bytes)):
-            pairs += (self._headers[index], sealed[start : start + self._segment_bytes])
-        return pairs
-
-    def stamp(self, record: int, number: int, flags: int) -> None:
-        """Write the headers for one send of ``record``."""
-        header = DATA_HEADER.pack(Kind.DATA, 0, flags, 0, self._session, record, number)
-        self._block[:] = header * MAX_SEGMENTS
-        self._block[1::HEADER_BYTES] = SEGMENT_NUMBERS
 
 
 class ReceiverSocket:

@@ -9,8 +9,15 @@ from udpxfer import cli
 from udpxfer.modes import MODES
 
 
-def test_the_modes_offered_are_the_modes_there_are() -> None:
-    assert cli.MODE_NAMES == MODES
+@pytest.mark.parametrize("mode", MODES)
+def test_each_mode_is_offered(mode: str) -> None:
+    options = cli._parser().parse_args(["send", "--mode", mode, "--key-file", "k", "a=b:1"])
+    assert options.mode == mode
+
+
+def test_another_mode_is_refused() -> None:
+    with pytest.raises(SystemExit):
+        cli._parser().parse_args(["send", "--mode", "no_mode", "--key-file", "k", "a=b:1"])
 
 
 @pytest.mark.parametrize(("text", "size"), [("1", 1), ("64k", 64_000), ("1.5G", 1_500_000_000), ("2mb", 2_000_000)])

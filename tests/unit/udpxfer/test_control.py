@@ -63,7 +63,7 @@ def drive(congestion: Congestion, bottleneck: float, rtt_s: float, seconds: floa
         if new_round:
             round_end = now + rtt_s
         flying = int(min(congestion.window, congestion.rate * rtt_s))
-        congestion.on_ack(now, int(rate * 0.001), flying, rate, False, rtt_s, new_round)
+        congestion.on_ack(now, int(rate * 0.001), 0, flying, rate, False, rtt_s, new_round)
 
 
 def test_it_finds_the_bottleneck_and_stays_there() -> None:

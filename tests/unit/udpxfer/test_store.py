@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 from udpxfer.core.geometry import RECORD_BYTES
+from udpxfer.core.sessions import Limits
 from udpxfer.core.wire import Offer
 from udpxfer.errors import Code, TransferError
-from udpxfer.io.store import Incoming, Limits, Store
+from udpxfer.io.store import Incoming, Store
 
 CONTENT = os.urandom(3 * RECORD_BYTES + 5)
 
 
-def offer_of(size: int, name: str = "image.png", label: str = "", source: bytes = b"s", attempt: bytes = b"a") -> Offer:
+def offer_of(size: int, name: str = "image.png", label: str = "", source: bytes = b"s") -> Offer:
     """An offer of a file."""
-    return Offer(1472, size, source * 16, attempt * 8, label, name)
+    return Offer(1472, size, source * 16, label, name)
 
 
 OFFER = offer_of(len(CONTENT), label="run/mode")
@@ -129,14 +130,68 @@ def test_a_journal_cut_at_any_byte_is_believed_only_as_far_as_it_is_whole(store:
     assert store.plan(OFFER).stored == ()
 
 
-def test_the_attempt_that_published_learns_so_after_a_crash(store: Store, tmp_path: Path) -> None:
+def test_a_sender_that_was_not_told_learns_after_a_crash_that_its_file_is_published(
+    store: Store, tmp_path: Path
+) -> None:
     incoming = store.create(OFFER, ())
     write_all(incoming)
     incoming.publish()  # and now the receiver dies: nothing is closed
-    assert Store(str(tmp_path), Limits()).plan(OFFER).published
+    again = Store(str(tmp_path), Limits())
+    assert again.plan(OFFER).published
     with pytest.raises(TransferError) as error:
-        store.plan(offer_of(len(CONTENT), label="run/mode", attempt=b"b"))
+        again.plan(offer_of(len(CONTENT), label="run/mode", source=b"t"))
     assert code_of(error) is Code.FILE_EXISTS
+    again.settle(OFFER)
+    again.discard(OFFER)
+    assert files(tmp_path) == ["run/mode/image.png"]
+    with pytest.raises(TransferError) as error:
+        again.plan(OFFER)
+    assert code_of(error) is Code.FILE_EXISTS
+
+
+def test_a_file_that_somebody_put_in_the_place_of_the_published_one_is_not_taken_for_it(
+    store: Store, tmp_path: Path
+) -> None:
+    incoming = store.create(OFFER, ())
+    write_all(incoming)
+    incoming.publish()
+    (tmp_path / "run/mode/image.png").write_bytes(CONTENT[:-1] + b"!")
+    with pytest.raises(TransferError) as error:
+        store.plan(OFFER)
+    assert code_of(error) is Code.FILE_EXISTS
+
+
+def test_a_sweep_removes_the_rests_of_what_is_published_and_nothing_else(store: Store, tmp_path: Path) -> None:
+    published, partial = store.create(OFFER, ()), store.create(offer_of(len(CONTENT), "other"), ())
+    write_all(published)
+    published.publish()
+    partial.write(0, memoryview(CONTENT)[:RECORD_BYTES])
+    partial.sync(partial.take_unsynced())
+    before = files(tmp_path)
+    store.sweep()
+    gone = set(before) - set(files(tmp_path))
+    assert len(gone) == 1
+    assert gone.pop().endswith(".journal")
+    assert store.plan(offer_of(len(CONTENT), "other")).stored == ((0, 0),)
+
+
+def test_a_part_that_got_its_name_just_before_a_crash_is_never_written_to_again(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between `link` and `unlink` the part and the published file are one: a new part must be a new file."""
+    incoming = store.create(OFFER, ())
+    write_all(incoming)
+    incoming.sync(incoming.take_unsynced())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EIO, "dies here")))
+        with pytest.raises(TransferError):
+            incoming.publish()
+    moved = tmp_path / "moved"
+    (tmp_path / "run/mode/image.png").rename(moved)
+    assert store.plan(OFFER).stored == ()
+    again = store.create(OFFER, ())
+    again.write(0, memoryview(bytes(RECORD_BYTES)))
+    assert moved.read_bytes() == CONTENT
 
 
 def test_discarding_leaves_nothing(store: Store, tmp_path: Path) -> None:
@@ -196,9 +251,14 @@ def test_limits(tmp_path: Path) -> None:
         store.plan(offer_of(101))
     assert code_of(error) is Code.FILE_TOO_LARGE
     store.create(offer_of(100), ()).close(keep=False)
+    store.plan(offer_of(100, "a part that is gone counts no more"))
+    store.create(offer_of(100), ()).close(keep=True)
+    store.create(offer_of(100), ()).close(keep=True)  # what is sent again counts once
+    store.create(offer_of(100), ()).publish()
     with pytest.raises(TransferError) as error:
         store.plan(offer_of(51, "other"))
     assert code_of(error) is Code.TOTAL_LIMIT
+    store.plan(offer_of(50, "other"))
 
 
 def test_a_file_that_does_not_fit_is_refused_before_a_byte_is_sent(store: Store) -> None:

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from udpxfer.core import wire
 from udpxfer.core.geometry import MIN_DATAGRAM_BYTES
+from udpxfer.core.noise import Handshake
+from udpxfer.core.sealing import ControlChannel
 from udpxfer.errors import Code
 
 U32 = st.integers(0, 2**32 - 1)
@@ -18,7 +20,6 @@ OFFERS = st.builds(
     datagram_bytes=st.integers(MIN_DATAGRAM_BYTES, 61_472),
     file_bytes=U64,
     source_id=st.binary(min_size=16, max_size=16),
-    attempt=st.binary(min_size=8, max_size=8),
     label=st.from_regex(r"[a-z]{0,20}", fullmatch=True),
     name=st.from_regex(r"[^\x00/]{1,60}", fullmatch=True).filter(lambda name: name.isprintable()),
 )
@@ -44,6 +45,7 @@ PARSERS = [
     wire.answer_untrusted,
     wire.refuse_untrusted,
     wire.ack_untrusted,
+    wire.digests_untrusted,
 ]
 
 
@@ -76,6 +78,38 @@ def test_refusal(code: Code, text: str) -> None:
     assert isinstance(answer, wire.Refuse)
     assert answer.code is code
     assert 4 + wire.TOKEN_BYTES + 48 + len(payload) <= wire.ANSWER_LIMIT_BYTES
+
+
+@given(U32, st.lists(st.binary(min_size=1, max_size=1456), min_size=1, max_size=64))
+def test_digests(record: int, segments: list[bytes]) -> None:
+    body = wire.digests_body(record, segments)
+    assert len(body) + 33 <= MIN_DATAGRAM_BYTES
+    assert wire.digests_untrusted(body) == (record, [wire.segment_digest(segment) for segment in segments])
+
+
+@given(st.sampled_from(wire.Control), st.binary(max_size=1167), U32)
+def test_control(control: wire.Control, body: bytes, session: int) -> None:
+    keys = bytes(32), bytes(31) + b"x"
+    ours, theirs = ControlChannel(session, *keys), ControlChannel(session, *reversed(keys))
+    datagram = ours.seal(control, body)
+    assert len(datagram) == len(body) + 33
+    assert theirs.open_untrusted(datagram) == (control, body)
+    with pytest.raises(wire.BadDatagram):
+        theirs.open_untrusted(datagram)
+
+
+@given(OFFERS, st.binary(max_size=900), st.binary(min_size=32, max_size=32))
+def test_offer_and_answer_datagrams(offer: wire.Offer, answer: bytes, key: bytes) -> None:
+    handshake = Handshake(key, wire.PROLOGUE)
+    initiator, responder = handshake.initiator(key), handshake.responder()
+    datagram = wire.offer_datagram(initiator.write(wire.offer_payload(offer)))
+    assert len(datagram) == offer.datagram_bytes
+    assert wire.offer_untrusted(responder.read(wire.offer_message_untrusted(datagram))) == offer
+    reply = wire.answer_datagram(initiator.public[: wire.TOKEN_BYTES], responder.write(answer, key[::-1]))
+    token, message = wire.answer_message_untrusted(reply)
+    assert token == initiator.public[: wire.TOKEN_BYTES]
+    assert initiator.read(message) == answer
+    assert initiator.split() == responder.split()
 
 
 @given(st.binary(max_size=2000))

@@ -1,0 +1,224 @@
+"""Goodput on lossy links, short files on them, and fairness on a shared link: udpxfer beside TCP over the same emulated link."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from . import plots
+from .hosts import RECEIVER, BenchError, Hosts, two_hosts
+from .networks import Network
+from .peers import PACKAGES, PEERS, PORT, bound, service
+
+LOSSES_PCT, RTTS_MS = (1.0, 5.0, 10.0), (50.0, 100.0)
+QUEUES_BDP = (0.5, 1.0, 4.0)
+STEADY_AFTER_S, GOODPUT_S, SHARING_S = 3.0, 13.0, 60.0
+FILES = {"5 MB": 5_000_000, "10 MB": 10_000_000}
+END_GRACE_S = 20.0
+
+Samples = list[tuple[float, int]]
+
+
+def _python(hosts: Hosts, side: int, *arguments: str) -> list[str]:
+    return hosts.command(side, [sys.executable, "-m", *arguments])
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": f"{PACKAGES}:{PACKAGES.parent}"}
+
+
+class _Flow:
+    """A flow of a fixed time: its receiver runs already, `start` starts the sender."""
+
+    def __init__(self, hosts: Hosts, kind: str, number: int, stack: contextlib.ExitStack) -> None:
+        self._hosts, self._kind, self._port = hosts, kind, PORT + number
+        self._out = hosts.folder / f"flow-{number}.json"
+        self._out.unlink(missing_ok=True)
+        if kind == "udpxfer":
+            into = hosts.target / f"flow-{number}"
+            into.mkdir(exist_ok=True)
+            receive = ["udpxfer", "receive", "--bind", f"{RECEIVER}:{self._port}", "--into", str(into), "--overwrite"]
+            receive += ["--key-file", str(hosts.folder / "key")]
+        else:
+            receive = ["bench.flow", "tcp-receive", str(self._port), str(self._out)]
+        ready = bound(hosts, "udp" if kind == "udpxfer" else "tcp", self._port)
+        stack.enter_context(service(_python(hosts, 1, *receive), ready, _environment()))
+
+    def start(self, seconds: float) -> subprocess.Popen[bytes]:
+        """Start to send."""
+        port = str(self._port)
+        if self._kind == "udpxfer":
+            key, file = str(self._hosts.folder / "key"), str(self._hosts.source / "long")
+            send = ["bench.flow", "udpxfer", key, file, f"{RECEIVER}:{port}", str(seconds), str(self._out)]
+        else:
+            send = ["bench.flow", "tcp-send", self._kind, RECEIVER, port, str(seconds)]
+        return subprocess.Popen(_python(self._hosts, 0, *send), env=_environment())
+
+    def samples(self) -> Samples:
+        """What had arrived when."""
+        deadline = time.monotonic() + END_GRACE_S
+        while not self._out.exists() or not self._out.stat().st_size:
+            if time.monotonic() > deadline:
+                raise BenchError(f"{self._kind}: the flow told nothing")
+            time.sleep(0.05)
+        return [(moment, there) for moment, there in json.loads(self._out.read_text())]
+
+
+def _run_flows(network: Network, kinds: list[str], seconds: float) -> list[Samples]:
+    """All flows at the same time for ``seconds``; times count from the first one's first sample."""
+    with two_hosts(network) as hosts, contextlib.ExitStack() as stack:
+        _make_key(hosts)
+        with (hosts.source / "long").open("wb") as file:
+            file.truncate(int(network.rate_mbit * 125_000 * (seconds + 5)))
+        flows = [_Flow(hosts, kind, number, stack) for number, kind in enumerate(kinds)]
+        for process in [flow.start(seconds) for flow in flows]:
+            process.wait(seconds + END_GRACE_S)
+        told = [flow.samples() for flow in flows]
+    begin = min(samples[0][0] for samples in told)
+    return [[(moment - begin, there) for moment, there in samples] for samples in told]
+
+
+def _make_key(hosts: Hosts) -> None:
+    key = [sys.executable, "-m", "udpxfer", "keygen", str(hosts.folder / "key")]
+    subprocess.run(key, env=_environment(), check=True, stdout=subprocess.DEVNULL)
+
+
+def mbit_between(samples: Samples, begin: float, end: float) -> float:
+    """Mean rate in Mbit/s between the samples nearest to two times."""
+    first = min(samples, key=lambda sample: abs(sample[0] - begin))
+    last = min(samples, key=lambda sample: abs(sample[0] - end))
+    return (last[1] - first[1]) * 8e-6 / (last[0] - first[0]) if last[0] > first[0] else 0.0
+
+
+def jain_index(rates: list[float]) -> float:
+    """Jain's fairness index: 1 for equal shares, 1 / n when one has all (Jain, Chiu, Hawe 1984)."""
+    return sum(rates) ** 2 / (len(rates) * sum(rate * rate for rate in rates))
+
+
+def _report(row: dict[str, Any], text: str) -> dict[str, Any]:
+    print(text, file=sys.stderr, flush=True)
+    return row
+
+
+def goodput(rate_mbit: float) -> list[dict[str, Any]]:
+    """Steady-state goodput of one flow alone, for each loss and round-trip time: udpxfer, TCP BBR, TCP CUBIC."""
+    rows = []
+    for rtt_ms in RTTS_MS:
+        for loss_pct in LOSSES_PCT:
+            network = Network(rate_mbit, rtt_ms, loss_pct)
+            for kind in ("udpxfer", "bbr", "cubic"):
+                (samples,) = _run_flows(network, [kind], GOODPUT_S)
+                mbit = mbit_between(samples, STEADY_AFTER_S, GOODPUT_S)
+                share = mbit / (rate_mbit * (1 - loss_pct / 100))
+                row = {"rtt_ms": rtt_ms, "loss_pct": loss_pct, "flow": kind, "mbit": mbit, "share": share}
+                rows.append(_report(row, f"{network}: {kind} {mbit:.2f} Mbit/s, {share:.2f} of rate x (1 - loss)"))
+    return rows
+
+
+def files(rate_mbit: float, repeats: int) -> list[dict[str, Any]]:
+    """Seconds for short files, alternating between udpxfer and TCP BBR by socat."""
+    rows = []
+    for rtt_ms in RTTS_MS:
+        for loss_pct in LOSSES_PCT:
+            with two_hosts(Network(rate_mbit, rtt_ms, loss_pct)) as hosts:
+                rows += [_file(hosts, name, rtt_ms, loss_pct, repeats) for name in FILES]
+    return rows
+
+
+def _file(hosts: Hosts, name: str, rtt_ms: float, loss_pct: float, repeats: int) -> dict[str, Any]:
+    source, target = hosts.source / "file", hosts.target / "file"
+    source.write_bytes(os.urandom(FILES[name]))
+    copies: dict[str, list[float]] = {"udpxfer": [], "udpxfer transfer": [], "bbr": []}
+    for _ in range(repeats):
+        for kind, peer in (("udpxfer", "udpxfer"), ("bbr", "socat-bbr")):
+            target.unlink(missing_ok=True)
+            copy = PEERS[peer](hosts, source, target)
+            if target.read_bytes() != source.read_bytes():
+                raise BenchError(f"{peer} delivered another file than it was given")
+            copies[kind].append(copy.process_s)
+            if copy.transfer_s is not None:
+                copies["udpxfer transfer"].append(copy.transfer_s)
+    row: dict[str, Any] = {"rtt_ms": rtt_ms, "loss_pct": loss_pct, "file": name}
+    for kind, seconds in copies.items():
+        row[kind] = {"median": statistics.median(seconds), "min": min(seconds), "max": max(seconds)}
+    medians = ", ".join(f"{kind} {row[kind]['median']:.2f} s" for kind in copies)
+    return _report(row, f"{rtt_ms:g} ms, {loss_pct:g} % loss, {name}: {medians}")
+
+
+SHARING = {"cubic": ["udpxfer", "cubic"], "bbr": ["udpxfer", "bbr"], "own": ["udpxfer"] * 4}
+
+
+def fairness(neighbours: list[str], rate_mbit: float, seconds: float = SHARING_S) -> list[dict[str, Any]]:
+    """Shares of a link of 50 ms, for each size of queue; ``neighbours`` are keys of SHARING."""
+    rows = []
+    for neighbour in neighbours:
+        for queue_bdp in QUEUES_BDP:
+            told = _run_flows(Network(rate_mbit, 50.0, queue_bdp=queue_bdp), SHARING[neighbour], seconds)
+            mbit = [mbit_between(samples, 0.0, seconds) for samples in told]
+            curves = [[mbit_between(samples, second, second + 1) for second in range(int(seconds))] for samples in told]
+            row = {"neighbour": neighbour, "queue_bdp": queue_bdp, "mbit": mbit, "jain": jain_index(mbit)}
+            shares = " + ".join(f"{value:.1f}" for value in mbit)
+            text = f"queue {queue_bdp:g} BDP, beside {neighbour}: {shares} Mbit/s, Jain {row['jain']:.3f}"
+            rows.append(_report({**row, "curves": curves}, text))
+    return rows
+
+
+def show_goodput(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table."""
+    lines = ["| RTT | loss | udpxfer | TCP BBR | TCP CUBIC |", "|---|---|---|---|---|"]
+    for rtt_ms, loss_pct in dict.fromkeys((row["rtt_ms"], row["loss_pct"]) for row in rows):
+        cells = [row for row in rows if (row["rtt_ms"], row["loss_pct"]) == (rtt_ms, loss_pct)]
+        values = " | ".join(f"{cell['mbit']:.1f} Mbit/s ({cell['share']:.0%})" for cell in cells)
+        lines.append(f"| {rtt_ms:g} ms | {loss_pct:g} % | {values} |")
+    return "\n".join(lines)
+
+
+def show_files(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table."""
+    lines = [
+        "| RTT | loss | file | udpxfer, transfer s | udpxfer, process s | socat, TCP BBR s |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = [
+            f"{row[kind]['median']:.2f} ({row[kind]['min']:.2f} to {row[kind]['max']:.2f})"
+            for kind in ("udpxfer transfer", "udpxfer", "bbr")
+        ]
+        lines.append(f"| {row['rtt_ms']:g} ms | {row['loss_pct']:g} % | {row['file']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def show_fairness(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table."""
+    lines = ["| beside | queue | Mbit/s of each flow | Jain index |", "|---|---|---|---|"]
+    names = {"cubic": "one TCP CUBIC flow", "bbr": "one TCP BBR flow", "own": "three more of its own"}
+    for row in rows:
+        shares = ", ".join(f"{value:.1f}" for value in row["mbit"])
+        lines.append(f"| {names[row['neighbour']]} | {row['queue_bdp']:g} BDP | {shares} | {row['jain']:.2f} |")
+    return "\n".join(lines)
+
+
+def draw_goodput(rows: list[dict[str, Any]], path: Path) -> None:
+    """Share of the link over loss."""
+    values = [
+        {"x": row["loss_pct"], "y": row["share"], "series": f"{row['flow']}, {row['rtt_ms']:g} ms"} for row in rows
+    ]
+    plots.lines(values, "random loss in percent", "goodput of rate x (1 - loss)", path)
+
+
+def draw_fairness(rows: list[dict[str, Any]], path: Path) -> None:
+    """Rates over time at one bandwidth-delay product of queue."""
+    values = []
+    for row in rows:
+        if row["queue_bdp"] == 1.0 and row["neighbour"] == "cubic":
+            for name, curve in zip(("udpxfer", "TCP CUBIC"), row["curves"], strict=True):
+                values += [{"x": second, "y": mbit, "series": name} for second, mbit in enumerate(curve)]
+    if values:
+        plots.lines(values, "seconds", "Mbit/s", path)

@@ -1,0 +1,84 @@
+"""Tells the loss that a path always has from the loss that congestion makes.
+
+Radio links and bad cables lose whatever the load is; a full queue loses only while it is full. So the path's own loss (its floor)
+is learnt from rounds in which the queue is short, and much more loss than that is congestion (the loss ceiling of BBRv2 and BBRv3,
+draft-ietf-ccwg-bbr section 4.5, over a floor that is learnt instead of zero). The queue is what a round trip takes longer than
+the shortest one.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import deque
+
+from .recovery import HOST_DELAY_S
+
+EXCESS_SHARE = 0.02
+"""More loss than the path's own by this share is congestion (LossThresh of BBRv3)."""
+DEVIATIONS = 3
+"""So many standard deviations of a Poisson process above the floor are chance."""
+BLOCK_SEGMENTS = 30
+"""Loss is judged over whole rounds, together at least so many segments."""
+BLOCKS = 20
+"""The floor is learnt from so many of them."""
+FEW_BLOCKS = 5
+MAX_FLOOR = 0.25
+"""More loss than this is never taken for the path's own."""
+DECAY = 0.985
+"""A floor that cannot be seen again, since the queue is always long, is believed less with every block."""
+SHORT_QUEUE = 0.1
+"""A queue of this share of the round trip is short, ..."""
+SHORT_OF_PEAK = 1 / 3
+"""... and so is one of this share of the longest that was seen of late, ..."""
+PEAK_DECAY = 0.98
+"""... which is forgotten by this factor with every block."""
+
+
+def is_short(queue_s: float, min_rtt_s: float) -> bool:
+    """Whether a queue of ``queue_s`` seconds is short on a path whose round trip takes ``min_rtt_s`` without one."""
+    return queue_s <= max(SHORT_QUEUE * min_rtt_s, HOST_DELAY_S)
+
+
+class PathLoss:
+    """Counts what arrives and what is lost, and says when it is too much."""
+
+    def __init__(self) -> None:
+        self.floor = 0.0
+        """The share of segments that the path loses without congestion."""
+        self._shares: deque[float] = deque(maxlen=BLOCKS)
+        self._arrived = self._lost = 0
+        self._queue_s = math.inf
+        self._previous_queue_s = 0.0
+        self._peak_s = 0.0
+
+    def add(self, arrived: int, lost: int, queue_s: float, min_rtt_s: float, new_round: bool) -> bool:
+        """Count segments; True when congestion shows. ``queue_s`` is infinite when this was no sample of it."""
+        self._arrived += arrived
+        self._lost += lost
+        self._queue_s = min(self._queue_s, queue_s)
+        total, lost = self._arrived + self._lost, self._lost
+        if not new_round or total < BLOCK_SEGMENTS or self._queue_s == math.inf:
+            return False
+        expected = self.floor * total
+        congested = lost > max(expected + EXCESS_SHARE * total + DEVIATIONS * math.sqrt(expected), 2)
+        self._learn(lost / total, min_rtt_s)
+        self._previous_queue_s, self._queue_s = self._queue_s, math.inf
+        self._arrived = self._lost = 0
+        return congested
+
+    def _learn(self, share: float, min_rtt_s: float) -> None:
+        """What is lost in a full queue shows a round later: so the queue must have been short in the round before as well."""
+        self._peak_s = max(self._queue_s, self._peak_s * PEAK_DECAY)
+        queue_s = max(self._queue_s, self._previous_queue_s)
+        short = is_short(queue_s, min_rtt_s) or queue_s <= self._peak_s * SHORT_OF_PEAK
+        if not short:
+            self.floor *= DECAY
+            return
+        self._shares.append(share)
+        shares = sorted(self._shares)
+        if len(shares) < FEW_BLOCKS:
+            self.floor = shares[0] if len(shares) > 1 else 0.0
+        else:  # the highest fifth may be congestion that was seen before the queue was
+            self.floor = statistics.fmean(shares[: -(len(shares) // FEW_BLOCKS)])
+        self.floor = min(self.floor, MAX_FLOOR)
