@@ -14,7 +14,9 @@ GATEWAY = "192.168.122.1/24"
 
 
 def document(*nodes: tuple[str, str], gateway: str = GATEWAY) -> str:
-    return json.dumps({"gateway": gateway, "nodes": [{"name": name, "address": address} for name, address in nodes]})
+    return json.dumps(
+        {"nat": {"address": gateway}, "nodes": [{"name": name, "address": address} for name, address in nodes]}
+    )
 
 
 TWO = config.parse(document(("alpine-1", "192.168.122.11"), ("alpine-2", "192.168.122.12")))
@@ -30,7 +32,7 @@ def test_description_survives_a_round_trip() -> None:
     [
         ("", "lab description"),
         ("[]", "lab description"),
-        (json.dumps({"gateway": GATEWAY, "nodes": [{"name": "alpine-1"}]}), "KeyError: 'address'"),
+        (json.dumps({"nat": {"address": GATEWAY}, "nodes": [{"name": "alpine-1"}]}), "KeyError: 'address'"),
         (document(), "name at least one in the inventory"),
         (document(("alpine-1", "192.168.122.300")), "192.168.122.300"),
         (document(("alpine-1", "192.168.122.11"), gateway="here"), "here"),

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alpinelab import config, holder, image, packages, system
@@ -19,7 +20,7 @@ from alpinelab import lab as labs
 from alpinelab.system import LabError
 
 DESCRIPTION = config.parse(
-    json.dumps({"gateway": "10.9.0.1/24", "nodes": [{"name": "alpine-1", "address": "10.9.0.11"}]})
+    json.dumps({"nat": {"address": "10.9.0.1/24"}, "nodes": [{"name": "alpine-1", "address": "10.9.0.11"}]})
 )
 
 
@@ -38,6 +39,10 @@ def process() -> Iterator[int]:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as running:
         yield running.pid
         running.kill()
+
+
+def up(lab: labs.Lab, description: config.Description = DESCRIPTION, *, check: bool = False) -> dict[str, Any]:
+    return labs.up(lab, description, print, timeout_s=1.0, impair_by="auto", run_pid=0, check=check)
 
 
 def note(pid: int, *, started: int | None = None, boot_id: str | None = None) -> str:
@@ -91,7 +96,7 @@ def test_down_removes_a_dead_control_socket(lab: labs.Lab, monkeypatch: pytest.M
 def test_holder_that_nobody_noted_ends_before_it_does_anything(lab: labs.Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))  # `up` was killed: its end of the pipe is closed
     monkeypatch.setattr(holder, "run", lambda *command, **_: pytest.fail(f"ran {command}"))
-    holder.hold(lab.folder, Path("/nowhere"))
+    holder.hold(lab.folder, Path("/nowhere"), "auto")
     assert [path.name for path in lab.folder.iterdir()] == ["lab.json"]
 
 
@@ -117,24 +122,29 @@ def test_other_hosts_than_those_that_run_are_refused(
     lab.state_file.write_text(note(process))
     other = config.Description(DESCRIPTION.gateway, (config.Node("alpine-9", "10.9.0.19"),))
     with pytest.raises(LabError, match="other hosts or addresses; take it down first"):
-        labs.up(lab, other, 1.0, print)
+        up(lab, other)
     assert system.started(process) is not None
 
 
-def test_without_root_the_error_names_the_other_way(lab: labs.Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_root_and_subordinate_ids_the_error_names_the_other_ways(
+    lab: labs.Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(LabError, match=r"needs root.*sudo.*inventory/real\.example\.yml"):
-        labs.up(lab, DESCRIPTION, 1.0, print)
+    monkeypatch.setattr(labs, "AS_ROOT", ("sh", "-c", "echo no ids for you >&2; exit 1"))
+    with pytest.raises(
+        LabError, match=r"(?s)no ids for you.*usermod --add-subuids.*sudo.*gns3\.yml.*real\.example\.yml"
+    ):
+        up(lab)
 
 
 def test_lab_id_must_be_a_plain_word(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="lab id 'a b'"):
-        labs.up(labs.Lab(tmp_path / "a b"), DESCRIPTION, 1.0, print)
+        up(labs.Lab(tmp_path / "a b"))
 
 
 def test_check_mode_changes_nothing(tmp_path: Path) -> None:
     fresh = labs.Lab(tmp_path / "fresh")
-    assert labs.up(fresh, DESCRIPTION, 1.0, print, check=True) == {"changed": True}
+    assert up(fresh, check=True) == {"changed": True}
     assert list(tmp_path.iterdir()) == []
 
 

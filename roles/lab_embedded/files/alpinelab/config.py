@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .system import LabError
@@ -19,6 +19,7 @@ NODE_NAME = re.compile(r"[a-z][a-z0-9-]{0,14}")
 # No name server in the lab: give up on an unknown name after 1 s, not 10 s.
 RESOLVER = "options timeout:1 attempts:1\n"
 RESERVED_NAMES = ("br0", "lo", "localhost", "nat1")
+Link = dict[str, dict[str, float]]  # impairment by direction
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ class Description:
 
     gateway: str
     nodes: tuple[Node, ...]
+    # Impairments by host and direction (to_host, from_host), and their common name.
+    links: dict[str, Link] = field(default_factory=dict, compare=False)
+    profile: str = field(default="clean", compare=False)
 
     @property
     def nat1(self) -> str:
@@ -48,16 +52,28 @@ class Description:
 
     def to_json(self) -> str:
         """The form that parse() reads."""
-        nodes = [{"name": node.name, "address": node.address} for node in self.nodes]
-        return json.dumps({"gateway": self.gateway, "nodes": nodes}, indent=2) + "\n"
+        document = {
+            "nat": {"address": self.gateway},
+            "nodes": [{"name": node.name, "address": node.address} for node in self.nodes],
+            "links": [{"node": name, **link} for name, link in self.links.items()],
+            "profile": self.profile,
+        }
+        return json.dumps(document, indent=2) + "\n"
 
 
 def parse(text: str) -> Description:
-    """Read {"gateway": "192.168.122.1/24", "nodes": [{"name": ..., "address": ...}]}; raise LabError naming what is wrong."""
+    """Read {"nat": {"address": "192.168.122.1/24"}, "nodes": [{"name": ..., "address": ...}], "links": [{"node": ..., "to_host": ...,
+    "from_host": ...}], "profile": ...}; other keys are not looked at. Raise LabError naming what is wrong.
+    """
     try:
         document = json.loads(text)
         nodes = tuple(Node(str(node["name"]), str(node["address"])) for node in document["nodes"])
-        description = Description(str(document["gateway"]), nodes)
+        links = {
+            link["node"]: {way: dict(link.get(way, {})) for way in ("to_host", "from_host")}
+            for link in document.get("links", [])
+        }
+        profile = str(document.get("profile", "clean"))
+        description = Description(str(document["nat"]["address"]), nodes, links, profile)
         switch = ipaddress.IPv4Interface(description.gateway)
         addresses = [ipaddress.IPv4Address(node.address) for node in nodes]
     except (ValueError, KeyError, TypeError) as error:
@@ -74,6 +90,8 @@ def parse(text: str) -> Description:
             raise LabError(f"lab description: two hosts share a name or an address: {', '.join(map(str, what))}")
     if not nodes:
         raise LabError("lab description: no hosts; name at least one in the inventory")
+    if strangers := set(links) - {node.name for node in nodes}:
+        raise LabError(f"lab description: links of hosts that are not there: {', '.join(sorted(strangers))}")
     return description
 
 

@@ -1,7 +1,8 @@
 """The lab from inside: pid 1 of the lab's namespaces, whose network namespace is the switch.
 
-It plays nat1 (address and web server), starts the hosts and starts one again when it reboots. When this process ends,
-in whatever way, the kernel ends all others and drops every mount, interface and namespace.
+It plays nat1 (address and web server), starts the hosts, starts one again when it reboots, and does what requests on its
+control socket ask for (control.py). When this process ends, in whatever way, the kernel ends all others and drops every
+mount, interface and namespace.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from . import config
+from . import config, control
+from .impair import Ports, ip
 from .system import POLL_S, SEARCH_PATH, LabError, run
 
 HOST_INIT = Path(__file__).with_name("host-init.sh")
@@ -34,49 +36,48 @@ class WebHandler(http.server.SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
 
-def hold(folder: Path, image: Path) -> None:
+def hold(folder: Path, image: Path, impair_by: str) -> None:
     """Run the lab in `folder` until SIGTERM or SIGKILL; the caller has put this process into new namespaces."""
     if sys.stdin.readline() != GO:
         return  # `up` died before it noted this process: nobody would know of it
     signal.signal(signal.SIGTERM, _stop)
-    _end_with(folder)
     lab = config.parse((folder / "lab.json").read_text())
     mounts = _mount(folder, image)
-    run(
-        "ip",
-        "-batch",
-        "-",
-        stdin=f"link set lo up\nlink add br0 type bridge\naddr add {lab.gateway} dev br0\nlink set br0 up\n",
-    )
+    no_ipv6 = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
+    if no_ipv6.exists():  # the switch itself has no use for it, and each port would chatter
+        no_ipv6.write_text("1")
+    ip("link set lo up", "link add br0 type bridge", f"addr add {lab.gateway} dev br0", "link set br0 up")
     handler = functools.partial(WebHandler, directory=str(folder / "www"))
     web = http.server.ThreadingHTTPServer((lab.nat1, 80), handler)
     threading.Thread(target=web.serve_forever, daemon=True).start()
     for node in lab.nodes:
         _make_root(lab, node, folder, mounts)
-    hosts = {node: _start(node, folder, mounts) for node in lab.nodes}
-    while hosts:
-        pid, status = os.wait()
-        for node in [node for node, host in hosts.items() if host.pid == pid]:
-            code = os.waitstatus_to_exitcode(status)
-            print(f"{node.name}: ended with {code}", file=sys.stderr, flush=True)
-            if code in REBOOTED:
-                hosts[node] = _start(node, folder, mounts)
-            else:
-                del hosts[node]
+    ports = Ports([node.name for node in lab.nodes], impair_by)
+    switch = control.Switch(lab, ports)
+    threading.Thread(target=control.serve, args=(folder, switch), daemon=True).start()
+    with switch.lock:
+        hosts = {node: _start(node, folder, mounts, ports) for node in lab.nodes}
+    _watch(folder, mounts, switch, hosts)
+
+
+def _watch(folder: Path, mounts: Path, switch: control.Switch, hosts: dict[config.Node, subprocess.Popen[str]]) -> None:
+    """Start again what reboots, until the lab's folder is deleted: nobody could find the lab any more."""
+    identity, look_at = _identity(folder), time.monotonic()
     while True:
-        signal.pause()  # all hosts are switched off: the lab stays until `down`
-
-
-def _end_with(folder: Path) -> None:
-    """End when the lab's folder is deleted (git clean, a test's temporary folder): nobody could find the lab any more."""
-    identity = _identity(folder)
-
-    def look(_signal: int, _frame: FrameType | None) -> None:
-        if _identity(folder) != identity:
-            raise SystemExit(0)
-
-    signal.signal(signal.SIGALRM, look)
-    signal.setitimer(signal.ITIMER_REAL, FOLDER_CHECK_S, FOLDER_CHECK_S)
+        for node, host in list(hosts.items()):
+            if (code := host.poll()) is not None:
+                print(f"{node.name}: ended with {code}", file=sys.stderr, flush=True)
+                del hosts[node]
+                if code in REBOOTED:
+                    with switch.lock:
+                        hosts[node] = _start(node, folder, mounts, switch.ports)
+        with switch.lock:
+            switch.ports.revive()
+        if time.monotonic() > look_at:
+            look_at = time.monotonic() + FOLDER_CHECK_S
+            if _identity(folder) != identity:
+                return
+        time.sleep(POLL_S)
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
@@ -122,7 +123,7 @@ def _make_root(lab: config.Description, node: config.Node, folder: Path, mounts:
     shutil.copy(folder / "host_keys" / node.name, root / "etc/dropbear/dropbear_ed25519_host_key")
 
 
-def _start(node: config.Node, folder: Path, mounts: Path) -> subprocess.Popen[str]:
+def _start(node: config.Node, folder: Path, mounts: Path, ports: Ports) -> subprocess.Popen[str]:
     """Start one host and plug it into the switch; the process returned is its `unshare`."""
     command = [
         "unshare",
@@ -151,15 +152,7 @@ def _start(node: config.Node, folder: Path, mounts: Path) -> subprocess.Popen[st
         if host.poll() is not None or time.monotonic() > deadline:
             raise LabError(f"{node.name}: no new namespaces; see {folder}/logs/{node.name}.console.log")
         time.sleep(POLL_S / 10)
-    # After a reboot the kernel may still be taking the old network namespace down.
-    subprocess.run(["ip", "link", "del", node.name], env={"PATH": SEARCH_PATH}, stderr=subprocess.DEVNULL, check=False)
-    run(
-        "ip",
-        "-batch",
-        "-",
-        stdin=f"link add {node.name} type veth peer name eth0 address {node.mac} netns {host.pid}\n"
-        f"link set {node.name} master br0 up\n",
-    )
+    ports.plug(node.name, node.mac, host.pid)
     assert host.stdin is not None
     with host.stdin as pipe:
         pipe.write(GO)

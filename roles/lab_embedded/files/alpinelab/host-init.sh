@@ -24,7 +24,7 @@ mount -t tmpfs -o nosuid,nodev,mode=755 run "$root/run"
 # A boot id of its own, by which Ansible sees that the host has rebooted.
 cat /proc/sys/kernel/random/uuid >"$root/run/.boot_id"
 mount --bind "$root/run/.boot_id" "$root/proc/sys/kernel/random/boot_id"
-echo "$name" >/proc/sys/kernel/hostname
+chroot "$root" hostname "$name" # a system call: /proc/sys/kernel/hostname is not for who is root in a namespace only
 
 read -r _
 # Alpine's ifup would wait 1 to 2 s for duplicate address detection of IPv6.

