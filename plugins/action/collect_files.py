@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tarfile
 import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 
@@ -17,7 +17,8 @@ def check_names(archive: tarfile.TarFile, allowed: list[str]) -> None:
     """Refuse an archive with a name outside what was asked for: a host must not write into another's folder."""
     for member in archive.getmembers():
         path = PurePosixPath(member.name)
-        if not any(path == PurePosixPath(name) or PurePosixPath(name) in path.parents for name in allowed):
+        asked_for = any(path == PurePosixPath(name) or PurePosixPath(name) in path.parents for name in allowed)
+        if not asked_for or ".." in path.parts or not (member.isfile() or member.isdir()):
             message = f"the archive holds {member.name}, which nobody asked for. Nothing was unpacked."
             raise ValueError(message)
 
@@ -49,11 +50,20 @@ def unpack(archive_path: Path, dest: Path, allowed: list[str]) -> None:
         check_names(archive, allowed)
         for name in allowed:
             remove(dest / name)
-        archive.extractall(dest, filter="data")
+        for member in archive.getmembers():
+            own(member)
+        # PEP 706's filter does the same and more, but Debian 12's Python (3.11.2) is older than it.
+        archive.extractall(dest, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))  # type: ignore[arg-type]  # noqa: S202 checked above
+
+
+def own(member: tarfile.TarInfo) -> None:
+    """Let a member belong to who unpacks it, with no rights for others to change it."""
+    member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
+    member.mode &= 0o755
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
-    """Options: items (path, into), description, program as in the module pack_files; dest on the controller."""
+    """Options: items, commands, description and program as in the module pack_files; dest on the controller."""
 
     _requires_connection = True
 
@@ -63,15 +73,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         _, options = self.validate_argument_spec(
             {
                 "items": {"type": "list", "elements": "dict", "required": True},
+                "commands": {"type": "list", "elements": "dict", "default": []},
                 "description": {"type": "str", "required": True},
                 "program": {"type": "str", "required": True},
                 "dest": {"type": "str", "required": True},
             }
         )
         dest = Path(options.pop("dest"))
-        if not dest.is_dir():
-            message = f"{dest} is not there: no run was opened. Run run_all.yml, which opens one, or name one by -e run_id=..."
-            raise AnsibleActionFail(message)
         try:
             folder = self._make_tmp_path()
             remote = self._connection._shell.join_path(folder, "collected.tar")  # noqa: SLF001 (how actions do it)
@@ -80,14 +88,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             )
             result.update(packed)
             if not packed.get("failed"):
-                allowed = [item["into"] for item in options["items"]] + [options["description"]]
+                allowed = [item["into"] for item in options["items"] + options["commands"]] + [options["description"]]
                 with tempfile.TemporaryDirectory() as local:
                     archive = Path(local) / "collected.tar"
                     self._connection.fetch_file(remote, str(archive))
                     check_content(archive, packed["sha256"])
+                    dest.mkdir(parents=True, exist_ok=True)
                     unpack(archive, dest, allowed)
         except (ValueError, tarfile.TarError) as error:
-            raise AnsibleActionFail(str(error)) from error
+            result.update(failed=True, msg=str(error))
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)  # noqa: SLF001 (how actions do it)
         return result

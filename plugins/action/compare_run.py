@@ -9,17 +9,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-SCHEMA = 1
+# Ansible puts module_utils in the way of modules only; a plugin on the controller imports its neighbour itself.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
 # What the engine reports per transfer and run.json carries under its own name; all else goes below `engine`.
 OWN_FIELDS = ("start", "end", "bytes", "goodput_bytes_per_s", "retransmitted_bytes", "error")
 NAMING_FIELDS = ("file", "receiver", "sha256", "verified")
 NO_RESULT = "the client has no result for it"
+HOST_FIELDS = ("python", "kernel", "release", "udpxfer", "machine", "processors", "interfaces")
+# Ends so when its command line is refused: a program that is older (or newer) than the mode.
+USAGE_STATUS = 2
 
 Json = dict[str, Any]
 
@@ -49,17 +56,37 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def last_event(log: Path, name: str) -> Json:
+    """The last event of one name in a log of JSON lines; empty when there is none. Lines cut short are passed over."""
+    found: Json = {}
+    for line in log.read_text(errors="replace").splitlines() if log.is_file() else ():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and event.get("event") == name:
+            found = event
+    return found
+
+
 def host_entry(folder: Path, host: Json) -> Json:
     """The plan's host with what it said about itself (None where nothing came back)."""
-    about = read_json(folder / "logs" / host["name"] / "host.json") or {}
-    return {**host, **{key: about.get(key) for key in ("python", "kernel", "release", "udpxfer")}}
+    logs = folder / "logs" / host["name"]
+    about = read_json(logs / "host.json") or {}
+    listening = last_event(logs / "receiver.log", "listening")
+    return {
+        **host,
+        **{key: about.get(key) for key in HOST_FIELDS},
+        "receive_buffer_bytes": listening.get("receive_buffer_bytes"),
+        "aggregation": listening.get("aggregation"),
+    }
 
 
 def image_entries(folder: Path, plan: Json) -> list[Json]:
     """The images with size and digest at the source, as the client that downloaded them wrote down."""
     manifests: dict[str, Json] = {}
     for client in sorted({transfer["client"] for transfer in plan["transfers"]}):
-        manifest = read_json(folder / "logs" / client / "manifest.json") or {"files": []}
+        manifest = read_json(folder / "images" / client / "manifest.json") or {"files": []}
         manifests.update({entry["file"]: entry for entry in manifest["files"]})
     return [
         {**image, "bytes": source.get("bytes"), "sha256": source.get("sha256")}
@@ -77,20 +104,33 @@ def sending_problem(sent: Json | None) -> str | None:
     return None if sent.get("verified") else "the receiver did not confirm it"
 
 
-def content_problem(image: Json, sent_digest: str | None, arrived: Path) -> str | None:
+def content_problem(image: Json, sent_digest: str | None, arrived: Json | None) -> str | None:
     """How source, sent and received file differ, None when they are the same."""
-    if not arrived.is_file():
+    if arrived is None:
         return "the file did not come back from the server"
-    digests = {"source": image["sha256"], "sent": sent_digest, "received": sha256(arrived)}
+    digests = {"source": image["sha256"], "sent": sent_digest, "received": arrived["sha256"]}
     if len(set(digests.values())) == 1:
         return None
-    sizes = f"{arrived.stat().st_size} of {image['bytes']} bytes"
+    sizes = f"{arrived['bytes']} of {image['bytes']} bytes"
     return f"digests differ ({sizes}): " + ", ".join(f"{name} {str(value)[:12]}" for name, value in digests.items())
 
 
-def transfer_entry(folder: Path, mode: str, transfer: Json, image: Json, sent: Json | None) -> Json:
+def arrivals(folder: Path, plan: Json) -> dict[str, Json]:
+    """Size and digest by SERVER/ATTEMPT/IMAGE: of the files that came back, and of repeats as their servers told it."""
+    received = folder / "received"
+    found: dict[str, Json] = {
+        path.relative_to(received).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        for path in received.rglob("*")
+        if path.is_file()
+    }
+    for host in plan["hosts"]:
+        told = read_json(folder / "logs" / host["name"] / "repeats.json") or {}
+        found.update({f"{host['name']}/{path}": about for path, about in told.items()})
+    return found
+
+
+def transfer_entry(transfer: Json, image: Json, sent: Json | None, arrived: Json | None) -> Json:
     """One transfer: the plan, the engine's numbers, the digests and the problem (None: verified)."""
-    arrived = folder / "received" / transfer["server"] / mode / transfer["image"]
     found = sent or {}
     problem = sending_problem(sent) or content_problem(image, found.get("sha256"), arrived)
     return {
@@ -98,51 +138,80 @@ def transfer_entry(folder: Path, mode: str, transfer: Json, image: Json, sent: J
         "receiver": found.get("receiver"),
         **{name: found.get(name) for name in OWN_FIELDS},
         "sha256_sent": found.get("sha256"),
-        "sha256_received": sha256(arrived) if arrived.is_file() else None,
+        "sha256_received": arrived["sha256"] if arrived else None,
         "verified": problem is None,
+        "outcome": "failed" if problem else "passed",
         "problem": problem,
         "engine": {name: value for name, value in found.items() if name not in OWN_FIELDS + NAMING_FIELDS},
     }
 
 
-def client_problem(mode: str, client: str, ending: Json | None, result: Json | None) -> str | None:
+def client_problem(log: str, client: str, ending: Json | None, result: Json | None) -> str | None:
     """What went wrong with the client's program as a whole, None when nothing did or its transfers say so."""
-    log = f"logs/{client}/{mode}.log"
     if ending is None:
         return f"{client} did not run the client, or nothing came back from it"
     if ending["timed_out"]:
         return f"{client}: the client was stopped after {ending['timeout_s']:g} s (transfer_timeout_s); see {log}"
-    if result is None:
-        return f"{client}: the client ended with status {ending['exit_status']} and wrote no result; see {log}"
-    return None
+    if result is not None:
+        return None
+    if ending["exit_status"] == USAGE_STATUS:
+        return f"{client}: its program does not offer this mode (deploy again with --tags deploy); see {log}"
+    return f"{client}: the client ended with status {ending['exit_status']} and wrote no result; see {log}"
 
 
-def mode_entry(folder: Path, plan: Json, images: dict[str, Json], mode: str) -> Json:
-    """One mode: its wall time over all clients and its transfers."""
+def attempt_entry(folder: Path, plan: Json, images: dict[str, Json], arrived: dict[str, Json], name: str) -> Json:
+    """One attempt of a mode, named MODE or MODE.ROUND: its times and resources over all clients, and its transfers."""
     problems, results, transfers = [], [], []
     for client in sorted({transfer["client"] for transfer in plan["transfers"]}):
         logs = folder / "logs" / client
-        result = read_json(logs / f"{mode}.json")
-        problem = client_problem(mode, client, read_json(logs / f"{mode}.exit.json"), result)
+        result, ending = read_json(logs / f"{name}.json"), read_json(logs / f"{name}.exit.json")
+        problem = client_problem(f"logs/{client}/{name}.log", client, ending, result)
         problems += [problem] if problem else []
         results += [result] if result else []
         sent = {entry["file"].rpartition("/")[2]: entry for entry in (result or {}).get("transfers", [])}
-        transfers += [
-            transfer_entry(folder, mode, transfer, images[transfer["image"]], sent.get(transfer["image"]))
+        of_client = [
+            transfer_entry(
+                transfer,
+                images[transfer["image"]],
+                sent.get(transfer["image"]),
+                arrived.get(f"{transfer['server']}/{name}/{transfer['image']}"),
+            )
             for transfer in plan["transfers"]
             if transfer["client"] == client
         ]
+        if result is None and ending and ending["exit_status"] == USAGE_STATUS:
+            of_client = [{**transfer, "outcome": "unsupported"} for transfer in of_client]
+        transfers += of_client
     start = min((result["start"] for result in results), default=None)
     end = max((result["end"] for result in results), default=None)
     return {
-        "mode": mode,
         "start": start,
         "end": end,
         "wall_seconds": None if start is None or end is None else round(end - start, 6),
+        "cpu_seconds": total(result.get("cpu_s") for result in results),
+        "peak_memory_bytes": max((result.get("peak_memory_bytes") or 0 for result in results), default=0) or None,
         "passed": not problems and all(transfer["verified"] for transfer in transfers),
         "problems": problems,
         "transfers": transfers,
     }
+
+
+def total(values: Iterable[float | None]) -> float | None:
+    """The sum of what is known; None when nothing is."""
+    known = [value for value in values if value is not None]
+    return round(sum(known), 6) if known else None
+
+
+def mode_entry(folder: Path, plan: Json, images: dict[str, Json], arrived: dict[str, Json], mode: str) -> Json:
+    """One mode: its attempt that was compared byte by byte, and the repeats that were only measured and digested."""
+    rounds = range(1, plan["repeats"] + 1) if plan["repeats"] > 1 else ()
+    repeats = []
+    for count in rounds:
+        attempt = attempt_entry(folder, plan, images, arrived, f"{mode}.{count}")
+        for transfer in attempt["transfers"]:
+            transfer["engine"].pop("progress", None)  # a hundred curves would show nothing and fill the file
+        repeats.append({"round": count, **attempt})
+    return {"mode": mode, **attempt_entry(folder, plan, images, arrived, mode), "repeats": repeats}
 
 
 def unexpected_files(folder: Path, plan: Json) -> list[str]:
@@ -155,6 +224,12 @@ def unexpected_files(folder: Path, plan: Json) -> list[str]:
     return sorted(found - expected)
 
 
+def attempts(modes: list[Json]) -> list[tuple[str, Json]]:
+    """Every attempt with its name for a reader."""
+    named = [(mode["mode"], mode) for mode in modes]
+    return named + [(f"{mode['mode']}, repeat {one['round']}", one) for mode in modes for one in mode["repeats"]]
+
+
 def reasons(hosts: list[Json], images: list[Json], modes: list[Json], unexpected: list[str]) -> list[str]:
     """Why the run failed, one text per reason; empty when it passed."""
     return [
@@ -164,12 +239,12 @@ def reasons(hosts: list[Json], images: list[Json], modes: list[Json], unexpected
             if not host["python"]
         ),
         *(f"{image['name']}: the client's manifest does not name it" for image in images if not image["sha256"]),
-        *(f"{mode['mode']}: {problem}" for mode in modes for problem in mode["problems"]),
+        *(f"{name}: {problem}" for name, attempt in attempts(modes) for problem in attempt["problems"]),
         *(
-            f"{mode['mode']}: {transfer['image']} to {transfer['server']}: {transfer['problem']}"
-            for mode in modes
-            for transfer in mode["transfers"]
-            if not transfer["verified"] and not (mode["problems"] and transfer["problem"] == NO_RESULT)
+            f"{name}: {transfer['image']} to {transfer['server']}: {transfer['problem']}"
+            for name, attempt in attempts(modes)
+            for transfer in attempt["transfers"]
+            if not transfer["verified"] and not (attempt["problems"] and transfer["problem"] == NO_RESULT)
         ),
         *(f"received/{path}: nobody was to send it" for path in unexpected),
         *(["no mode ran"] if not modes else []),
@@ -178,6 +253,8 @@ def reasons(hosts: list[Json], images: list[Json], modes: list[Json], unexpected
 
 def compare(folder: Path) -> Json:
     """The content of run.json. Raises RunError when there is no run in the folder or a file is broken."""
+    from module_utils.report import run_data
+
     plan = read_json(folder / "plan.json")
     if plan is None:
         message = f"{folder} holds no run (no plan.json). Run run_all.yml first, or name a run by -e run_id=..."
@@ -185,15 +262,14 @@ def compare(folder: Path) -> Json:
     hosts = [host_entry(folder, host) for host in plan["hosts"]]
     images = image_entries(folder, plan)
     by_name = {image["name"]: image for image in images}
-    modes = [mode_entry(folder, plan, by_name, mode) for mode in plan["modes"]]
+    arrived = arrivals(folder, plan)
+    modes = [mode_entry(folder, plan, by_name, arrived, mode) for mode in plan["modes"]]
     failures = reasons(hosts, images, modes, unexpected_files(folder, plan))
     program = next((host["udpxfer"] for host in hosts if host["udpxfer"]), None)
     return {
-        "schema": SCHEMA,
-        "run_id": plan["run_id"],
-        "start": plan["start"],
-        "end": max([mode["end"] for mode in modes if mode["end"]], default=plan["start"]),
-        "backend": plan["backend"],
+        "schema": run_data.SCHEMA,
+        **{name: plan[name] for name in ("run_id", "start", "backend", "topology", "impairment", "repeats")},
+        "end": max([attempt["end"] for _, attempt in attempts(modes) if attempt["end"]], default=plan["start"]),
         "versions": {**plan["versions"], "udpxfer": program},
         "hosts": hosts,
         "images": images,
@@ -220,10 +296,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, given = self.validate_argument_spec({"run": {"type": "path", "required": True}})
         folder = Path(given["run"])
+        from module_utils.report import run_data
+
         try:
             compared = compare(folder)
-        except RunError as error:
-            raise AnsibleActionFail(str(error)) from error
+            run_data.check(compared, folder / "run.json")
+        except (RunError, run_data.ReportError) as error:
+            raise AnsibleActionFail(str(error)) from None  # Ansible repeats causes
         write_whole(folder / "run.json", json.dumps(compared, indent=2) + "\n")
         result.update(changed=False, **compared["verdict"])
         return result

@@ -1,4 +1,4 @@
-"""Ansible callback: print the run's table after everything else."""
+"""Ansible callback: print the run's table after everything else, and where its errors are explained."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible ships no ty
         """Keep the text of the task that made one."""
         self._text = result.result.get("report_text", self._text)
 
-    def v2_playbook_on_stats(self, _stats: Any) -> None:
-        """Print it; runs after the recap, because the standard callback comes first."""
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        """Print both; runs after the recap, because the standard callback comes first."""
         if self._text:
             self._display.display(f"\n{self._text}")
+        if stats.failures or stats.dark:
+            self._display.display("\nWhat a message means and what helps: docs/troubleshooting.md")

@@ -14,6 +14,9 @@ from urllib.parse import unquote, urlsplit
 # Narrower than what the engine stores: safe in paths, addresses and reports without quoting.
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
+KEY_TEXT = re.compile(r"[0-9a-fA-F]{64}")
+VAULT_HEADER = "$ANSIBLE_VAULT;"
+
 
 def image_name(url: str) -> str:
     """The file name of an image: the last part of its address."""
@@ -110,9 +113,53 @@ def host_problems(hosts: list[dict[str, str]]) -> list[str]:
     return problems
 
 
+def renamed_problems(variables: list[str], renamed: Mapping[str, str]) -> list[str]:
+    """Which of the variables have another name now: under the old one they would be ignored."""
+    return [
+        f"The variable {old} is called {new} now. Rename it where you set it (inventory or command line)."
+        for old, new in sorted(renamed.items())
+        if old in variables
+    ]
+
+
+def key_problems(path: str) -> list[str]:
+    """What is wrong with the key on the controller; a key that is not there yet is made by the role that installs it."""
+    file = Path(path)
+    if not file.is_file():
+        return []
+    problems = []
+    if file.stat().st_mode & 0o077:
+        problems.append(f"Others may read the key {path}. chmod 600 it, or make a new one: -e udpxfer_key_rotate=true.")
+    text = file.read_text(errors="replace")
+    if not text.startswith(VAULT_HEADER) and not KEY_TEXT.fullmatch(text.strip()):
+        problems.append(f"{path} holds no key (64 hexadecimal digits). Make a new one: -e udpxfer_key_rotate=true.")
+    return problems
+
+
 def chosen_by_tags(names: list[str], run_tags: list[str], skip_tags: list[str]) -> list[str]:
     """The names that --tags and --skip-tags leave, in their own order."""
     return [name for name in names if (name in run_tags or "all" in run_tags) and name not in skip_tags]
+
+
+def repeats_problems(repeats: Any) -> list[str]:
+    """What is wrong with the number of measured rounds."""
+    if str(repeats).isdecimal() and int(repeats) >= 1:
+        return []
+    return [f"transfer_repeats is {repeats!r}. Give the number of measured rounds: 1, or more for medians."]
+
+
+def rotated_rounds(modes: list[str], rounds: int) -> list[dict[str, Any]]:
+    """Every mode once per round; each round begins one mode later, so that no mode always follows the same one.
+
+    One round means none: the run's first attempt is the only one then.
+    """
+    if rounds < 2:
+        return []
+    return [
+        {"round": count, "mode": modes[(position + count - 1) % len(modes)]}
+        for count in range(1, rounds + 1)
+        for position in range(len(modes))
+    ]
 
 
 def file_base64(path: str) -> str:
@@ -141,6 +188,10 @@ class FilterModule:
             "host_problems": host_problems,
             "image_list": image_list,
             "image_problems": image_problems,
+            "key_problems": key_problems,
+            "renamed_problems": renamed_problems,
+            "repeats_problems": repeats_problems,
+            "rotated_rounds": rotated_rounds,
             "targets_of": targets_of,
             "transfer_plan": transfer_plan,
         }

@@ -28,6 +28,9 @@ def plan() -> dict[str, Any]:
         "run_id": "20261123T120000Z",
         "start": START,
         "backend": "embedded",
+        "topology": None,
+        "impairment": None,
+        "repeats": 1,
         "versions": {"ansible": "2.19.14", "python": "3.11.7"},
         "hosts": [
             {"name": "alpine-1", "address": "192.168.122.11", "role": "server"},
@@ -82,7 +85,7 @@ def make_run(folder: Path) -> Path:
         {"url": f"http://192.168.122.1/{name}", "file": name, "bytes": len(content), "sha256": digest(content)}
         for name, content in IMAGES.items()
     ]
-    write_json(folder / "logs/alpine-2/manifest.json", {"schema": 1, "files": files})
+    write_json(folder / "images/alpine-2/manifest.json", {"schema": 1, "files": files})
     for mode in MODES:
         write_json(folder / f"logs/alpine-2/{mode}.json", sent(mode))
         ending = {"exit_status": 0, "timed_out": False, "timeout_s": 60.0, "seconds": 0.5}

@@ -74,7 +74,7 @@ def forget_server(run: Path) -> None:
 
 
 def forget_manifest(run: Path) -> None:
-    (run / "logs/alpine-2/manifest.json").unlink()
+    (run / "images/alpine-2/manifest.json").unlink()
 
 
 def change_result(run: Path, **fields: object) -> None:

@@ -116,6 +116,19 @@ def test_tags_choose_modes_in_their_own_order(run: list[str], skip: list[str], l
     assert transfers.chosen_by_tags(MODES, run, skip) == left
 
 
+def test_rounds_hold_every_mode_once_and_begin_with_another_each() -> None:
+    attempts = transfers.rotated_rounds(MODES, 4)
+    orders = [[one["mode"] for one in attempts if one["round"] == count] for count in range(1, 5)]
+    assert orders == [MODES, [*MODES[1:], MODES[0]], [MODES[2], *MODES[:2]], MODES]
+    assert transfers.rotated_rounds(MODES, 1) == []
+    assert transfers.rotated_rounds([], 5) == []
+
+
+@pytest.mark.parametrize(("repeats", "wrong"), [(1, 0), ("10", 0), (0, 1), ("-1", 1), ("ten", 1), (1.5, 1), (None, 1)])
+def test_repeats_are_a_number_of_rounds(repeats: object, wrong: int) -> None:
+    assert len(transfers.repeats_problems(repeats)) == wrong
+
+
 def test_digest_follows_each_file(tmp_path: Path) -> None:
     program, key = tmp_path / "program", tmp_path / "key"
     paths = [str(program), str(key)]
@@ -132,3 +145,31 @@ def test_digest_follows_each_file(tmp_path: Path) -> None:
 def test_file_in_base64(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\x00\xff")
     assert base64.b64decode(transfers.file_base64(str(tmp_path / "binary"))) == b"\x00\xff"
+
+
+def test_a_renamed_variable_is_named_with_its_new_name() -> None:
+    (problem,) = transfers.renamed_problems(["lab_gateway", "lab_nat"], {"lab_gateway": "lab_nat", "other": "x"})
+    assert problem.startswith("The variable lab_gateway is called lab_nat now.")
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "part"),
+    [
+        ("ab" * 32 + "\n", 0o600, None),
+        ("$ANSIBLE_VAULT;1.1;AES256\n6162\n", 0o600, None),
+        ("ab" * 32 + "\n", 0o640, "Others may read the key"),
+        ("hello\n", 0o600, "holds no key"),
+    ],
+)
+def test_a_bad_key_is_named_with_its_fix(tmp_path: Path, text: str, mode: int, part: str | None) -> None:
+    key = tmp_path / "key"
+    key.write_text(text)
+    key.chmod(mode)
+    problems = transfers.key_problems(str(key))
+    assert len(problems) == (0 if part is None else 1)
+    assert part is None or (part in problems[0] and "udpxfer_key_rotate=true" in problems[0])
+
+
+def test_a_key_that_is_not_there_yet_is_no_problem(tmp_path: Path) -> None:
+    assert transfers.key_problems(str(tmp_path / "none")) == []
+    assert transfers.key_problems("") == []

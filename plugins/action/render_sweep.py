@@ -1,0 +1,34 @@
+"""Ansible action on the controller: the page of a sweep over network conditions, made from its runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+# Ansible puts module_utils in the way of modules only; a plugin on the controller imports its neighbour itself.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
+    """Options: sweep (folder with its sweep.json, beside the runs it names), templates (folder of the pages' templates)."""
+
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Write the page; returns report_text for the end of the run."""
+        from module_utils.report import documents, pages
+        from module_utils.report.run_data import ReportError
+
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        options = {name: {"type": "path", "required": True} for name in ("sweep", "templates")}
+        _, given = self.validate_argument_spec(options)
+        try:
+            page = documents.write_sweep(Path(given["sweep"]), pages.Pages(Path(given["templates"])))
+        except ReportError as error:
+            raise AnsibleActionFail(str(error)) from None  # Ansible repeats causes
+        result.update(changed=False, report_text=f"Sweep: {page}")
+        return result

@@ -1,0 +1,1 @@
+"""The report: what a run's result says, in figures, sentences, charts and pages. Everything starts from run.json."""
