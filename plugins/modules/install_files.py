@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ DOCUMENTATION = r"""
 module: install_files
 short_description: Several small files and directories with owner and mode in one task
 description:
+  - Brings them about, or with O(entries[].state=absent) takes them away.
   - C(ansible.builtin.file) and C(ansible.builtin.copy) cost one or two module runs per file and host; this costs one for all.
   - The content travels with the task, so files should be small (some hundred kilobytes).
 options:
@@ -26,18 +28,24 @@ options:
       path: {description: Where., type: path, required: true}
       content: {description: A file's text., type: str}
       content_base64: {description: 'A file''s bytes in base64; never logged.', type: str}
-      owner: {description: Owner's name., type: str, required: true}
-      group: {description: Group's name., type: str, required: true}
-      mode: {description: Mode as octal text., type: str, required: true}
+      owner: {description: Owner's name., type: str}
+      group: {description: Group's name., type: str}
+      mode: {description: Mode as octal text., type: str}
+      state:
+        description: V(absent) removes a file, or a directory with all in it; V(empty_absent) a directory only when nothing is left in it.
+        type: str
+        choices: [present, absent, empty_absent]
+        default: present
 """
 
 SUBOPTIONS = {
     "path": {"type": "path", "required": True},
     "content": {"type": "str"},
     "content_base64": {"type": "str", "no_log": True},
-    "owner": {"type": "str", "required": True},
-    "group": {"type": "str", "required": True},
-    "mode": {"type": "str", "required": True},
+    "owner": {"type": "str"},
+    "group": {"type": "str"},
+    "mode": {"type": "str"},
+    "state": {"type": "str", "choices": ["present", "absent", "empty_absent"], "default": "present"},
 }
 
 
@@ -77,9 +85,25 @@ def put_file(path: Path, content: bytes) -> None:
         raise
 
 
+def remove(module: AnsibleModule, path: Path, only_empty: bool) -> dict[str, Any] | None:
+    """Take a file or directory away; returns its diff, None when it is not there (or not empty, if that is asked)."""
+    if not os.path.lexists(path) or (only_empty and any(path.iterdir())):
+        return None
+    is_directory = path.is_dir() and not path.is_symlink()
+    if not module.check_mode:
+        if is_directory:
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    what = "directory with all in it" if is_directory else "file"
+    return {"before_header": str(path), "after_header": str(path), "before": f"({what})\n", "after": ""}
+
+
 def install(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, Any] | None:
     """Bring one entry about; returns its diff, None when nothing was to be done."""
     path, content = Path(entry["path"]), wanted_bytes(entry)
+    if entry["state"] != "present":
+        return remove(module, path, entry["state"] == "empty_absent")
     if (problem := obstacle(path, content)) is not None:
         module.fail_json(msg=problem)
     before = path.read_bytes() if path.is_file() else None
@@ -114,6 +138,7 @@ def main() -> None:
                 "required": True,
                 "options": SUBOPTIONS,
                 "mutually_exclusive": [("content", "content_base64")],
+                "required_if": [("state", "present", ("owner", "group", "mode"))],
             },
         },
         supports_check_mode=True,

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
 import os
 import platform
+import socket
+import struct
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+
+COMMAND_LIMIT_S = 20
+SIOCGIFMTU = 0x8921
 
 DOCUMENTATION = r"""
 module: pack_files
@@ -27,6 +34,15 @@ options:
     suboptions:
       path: {description: File or folder on the host., type: path, required: true}
       into: {description: Its name in the archive., type: str, required: true}
+      digests: {description: Pack a JSON file with size and SHA-256 of each file in the folder instead of the files., type: bool, default: false}
+  commands:
+    description: Commands whose output goes into the archive; one that fails or takes longer than 20 s says so there.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      run: {description: For C(/bin/sh)., type: str, required: true}
+      into: {description: Name of its output in the archive., type: str, required: true}
   description: {description: Name in the archive of a JSON file about the host., type: str, required: true}
   program: {description: Program whose version goes into the description., type: path, required: true}
   dest: {description: The archive., type: path, required: true}
@@ -43,8 +59,15 @@ def wanted_only(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return entry
 
 
-def describe_host(program: str) -> dict[str, str | None]:
-    """Versions of the host: Python, kernel, distribution and the program (None when it does not run)."""
+def mtu_bytes(interface: str) -> int:
+    """The largest packet of a network interface (netdevice(7)); asks the kernel, as /sys may show another namespace."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        answer = fcntl.ioctl(any_socket, SIOCGIFMTU, struct.pack("16s16x", interface.encode()))
+    return int(struct.unpack_from("i", answer, 16)[0])
+
+
+def describe_host(program: str) -> dict[str, Any]:
+    """The host's versions, processors and network interfaces; `udpxfer` is None when the program does not run."""
     release = {}
     for line in Path("/etc/os-release").read_text().splitlines():
         name, _, value = line.partition("=")
@@ -59,17 +82,61 @@ def describe_host(program: str) -> dict[str, str | None]:
         "kernel": platform.release(),
         "release": release.get("PRETTY_NAME"),
         "udpxfer": version,
+        "machine": platform.machine(),
+        "processors": len(os.sched_getaffinity(0)),
+        "interfaces": [
+            {"name": name, "mtu_bytes": mtu_bytes(name)} for _, name in sorted(socket.if_nameindex()) if name != "lo"
+        ],
     }
 
 
-def pack(archive: tarfile.TarFile, items: list[dict[str, str]]) -> list[str]:
+def output_of(command: str) -> bytes:
+    """What a shell command prints, with errors among it, and how it ended unless that was well."""
+    try:
+        done = subprocess.run(
+            ["/bin/sh", "-c", command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=COMMAND_LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        return (error.stdout or b"") + f"\n(stopped after {COMMAND_LIMIT_S} s)\n".encode()
+    return done.stdout + (f"\n(ended with {done.returncode})\n".encode() if done.returncode else b"")
+
+
+def add_bytes(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Add a file that is not on the disk."""
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    archive.addfile(entry, io.BytesIO(content))
+
+
+def add_json(archive: tarfile.TarFile, name: str, content: object) -> None:
+    """Add a JSON file."""
+    add_bytes(archive, name, json.dumps(content, sort_keys=True).encode())
+
+
+def digests_below(folder: Path) -> dict[str, Any]:
+    """Size and SHA-256 of each file by its path below the folder."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+    return {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files
+    }
+
+
+def pack(archive: tarfile.TarFile, items: list[dict[str, Any]]) -> list[str]:
     """Add the items; returns the paths that are not there."""
     missing = []
     for item in items:
-        if Path(item["path"]).exists():
-            archive.add(item["path"], arcname=item["into"], filter=wanted_only)
-        else:
+        path = Path(item["path"])
+        if not path.exists():
             missing.append(item["path"])
+        elif item["digests"]:
+            add_json(archive, item["into"], digests_below(path))
+        else:
+            archive.add(path, arcname=item["into"], filter=wanted_only)
     return missing
 
 
@@ -84,22 +151,28 @@ def sha256(path: Path) -> str:
 
 def main() -> None:
     """Entry point for Ansible."""
-    item = {"path": {"type": "path", "required": True}, "into": {"type": "str", "required": True}}
+    item = {
+        "path": {"type": "path", "required": True},
+        "into": {"type": "str", "required": True},
+        "digests": {"type": "bool", "default": False},
+    }
+    command = {"run": {"type": "str", "required": True}, "into": {"type": "str", "required": True}}
     module = AnsibleModule(
         argument_spec={
             "items": {"type": "list", "elements": "dict", "required": True, "options": item},
+            "commands": {"type": "list", "elements": "dict", "default": [], "options": command},
             "description": {"type": "str", "required": True},
             "program": {"type": "path", "required": True},
             "dest": {"type": "path", "required": True},
         },
     )
     dest = Path(module.params["dest"])
-    about = json.dumps(describe_host(module.params["program"])).encode()
+    about = describe_host(module.params["program"])
     with tarfile.open(dest, "w") as archive:
         missing = pack(archive, module.params["items"])
-        entry = tarfile.TarInfo(module.params["description"])
-        entry.size = len(about)
-        archive.addfile(entry, io.BytesIO(about))
+        for command in module.params["commands"]:
+            add_bytes(archive, command["into"], output_of(command["run"]))
+        add_json(archive, module.params["description"], about)
     # The folder belongs to the user of the connection, who is to fetch the archive and need not be root.
     folder = dest.parent.stat()
     os.chown(dest, folder.st_uid, folder.st_gid)

@@ -54,5 +54,5 @@ def test_log_is_json_lines_and_not_for_others(host: Host, the_run: Run) -> None:
     assert rights_below(host, LOG) == {LOG: ("udpxfer:udpxfer", "640")}
     events = [json.loads(line) for line in host.check_output(f"cat {LOG}").splitlines()]
     assert all(isinstance(event["time"], (int, float)) and isinstance(event["event"], str) for event in events)
-    stored = [event for event in events if event["event"] == "stored" and the_run.run_id in json.dumps(event)]
+    stored = [event for event in events if event["event"] == "stored" and f"{the_run.run_id}/" in json.dumps(event)]
     assert len(stored) == len(list(the_run.transfers(server=the_run.name_of(host))))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
 import pytest
 
 from tests.lab.playbook import Lab
+from tests.lab.program import ProgramLab
 from tests.project import ROOT
 
 LAB_ID = "test"
@@ -37,6 +38,20 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield test_lab
         take_down(test_lab)
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def make_lab(tmp_path: Path) -> Iterator[Callable[[str], ProgramLab]]:
+    """Labs of this test, taken down at its end."""
+    made: list[ProgramLab] = []
+
+    def make(lab_id: str) -> ProgramLab:
+        made.append(ProgramLab(tmp_path / lab_id))
+        return made[-1]
+
+    yield make
+    for lab in made:
+        lab.call("down")
 
 
 def take_down(test_lab: Lab) -> None:

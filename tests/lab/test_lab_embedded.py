@@ -10,91 +10,26 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.lab.program import DESCRIPTION, HOSTS, ProgramLab, wait_until
 from tests.lab.traces import Traces, namespaces_of
-from tests.project import ROOT
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the embedded lab needs root")
 
-PROGRAM = ROOT / "roles" / "lab_embedded" / "files" / "lab.py"
-HOSTS = {"alpine-1": "192.168.122.11", "alpine-2": "192.168.122.12"}
-DESCRIPTION = {"gateway": "192.168.122.1/24", "nodes": [{"name": n, "address": a} for n, a in HOSTS.items()]}
-DEADLINE_S = 60.0
-
-
-def wait_until(what: Callable[[], object], deadline_s: float = DEADLINE_S) -> bool:
-    """False when it did not come true in time."""
-    deadline = time.monotonic() + deadline_s
-    while not what():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-@dataclass(frozen=True)
-class Lab:
-    """A lab by its folder, driven by the program's command line."""
-
-    folder: Path
-
-    def command(self, verb: str) -> list[str]:
-        return [sys.executable, str(PROGRAM), verb, str(self.folder)]
-
-    def call(self, verb: str, description: dict[str, Any] | None = None) -> dict[str, Any]:
-        text = json.dumps(description or DESCRIPTION)
-        done = subprocess.run(self.command(verb), input=text, capture_output=True, text=True, check=False, cwd="/")
-        assert done.returncode == 0, done.stderr
-        result: dict[str, Any] = json.loads(done.stdout)
-        return result
-
-    def ssh(self, host: str, command: str, *options: str) -> subprocess.CompletedProcess[str]:
-        ssh = ["ssh", "-F", str(self.folder / "ssh_config"), *options, host, command]
-        return subprocess.run(ssh, capture_output=True, text=True, check=False, timeout=DEADLINE_S, cwd="/")
-
-    def boot_id(self, host: str) -> str:
-        """Empty while the host does not answer."""
-        return self.ssh(host, "cat /proc/sys/kernel/random/boot_id").stdout.strip()
-
-    @property
-    def holder(self) -> int:
-        return int(json.loads((self.folder / "state.json").read_text())["pid"])
-
-    def traces(self, namespaces: set[str]) -> Traces:
-        return Traces.of(self.folder, namespaces)
-
 
 @pytest.fixture
-def make_lab(tmp_path: Path) -> Iterator[Callable[[str], Lab]]:
-    """Labs of this test, taken down at its end."""
-    made: list[Lab] = []
-
-    def make(lab_id: str) -> Lab:
-        made.append(Lab(tmp_path / lab_id))
-        return made[-1]
-
-    yield make
-    for lab in made:
-        lab.call("down")
-
-
-@pytest.fixture
-def lab(make_lab: Callable[[str], Lab]) -> Lab:
+def lab(make_lab: Callable[[str], ProgramLab]) -> ProgramLab:
     """A lab that is up."""
     made = make_lab("one")
     assert made.call("up")["changed"]
     return made
 
 
-def assert_nothing_left(lab: Lab, namespaces: set[str], interfaces: list[str]) -> None:
+def assert_nothing_left(lab: ProgramLab, namespaces: set[str], interfaces: list[str]) -> None:
     assert namespaces
     nothing = Traces([], [], interfaces)
     wait_until(lambda: lab.traces(namespaces) == nothing, 10)  # init may take a moment to collect what has ended
@@ -105,7 +40,7 @@ def interfaces_now() -> list[str]:
     return sorted(path.name for path in Path("/sys/class/net").iterdir())
 
 
-def test_second_up_changes_nothing_and_status_tells(lab: Lab) -> None:
+def test_second_up_changes_nothing_and_status_tells(lab: ProgramLab) -> None:
     holder = lab.holder
     again = lab.call("up")
     assert not again["changed"]
@@ -115,7 +50,7 @@ def test_second_up_changes_nothing_and_status_tells(lab: Lab) -> None:
     assert {node["name"]: node["address"] for node in status["nodes"] if node["ssh"]} == HOSTS
 
 
-def test_hosts_are_bare_alpine_with_openrc(lab: Lab) -> None:
+def test_hosts_are_bare_alpine_with_openrc(lab: ProgramLab) -> None:
     for host in HOSTS:
         found = lab.ssh(host, "cat /etc/alpine-release; cat /proc/1/comm; hostname; command -v python3 || echo bare")
         release, init, name, python = found.stdout.split()
@@ -123,7 +58,7 @@ def test_hosts_are_bare_alpine_with_openrc(lab: Lab) -> None:
         assert (init, name, python) == ("init", host, "bare")
 
 
-def test_packages_come_signed_from_the_lab_s_own_repository(lab: Lab) -> None:
+def test_packages_come_signed_from_the_lab_s_own_repository(lab: ProgramLab) -> None:
     installed = lab.ssh("alpine-1", "apk add -q --no-progress python3 py3-requests py3-cryptography && echo done")
     assert installed.stdout == "done\n", installed.stderr
     used = lab.ssh("alpine-1", "python3 -c 'import ctypes, cryptography, requests'")
@@ -132,7 +67,7 @@ def test_packages_come_signed_from_the_lab_s_own_repository(lab: Lab) -> None:
     assert untrusted.returncode != 0
 
 
-def test_nat1_serves_the_sample_images(lab: Lab) -> None:
+def test_nat1_serves_the_sample_images(lab: ProgramLab) -> None:
     served = lab.ssh("alpine-2", "for i in image1.jpg image2.png; do wget -qO- http://nat1/$i | sha256sum; done")
     digests = [line.split()[0] for line in served.stdout.splitlines()]
     paths = [lab.folder / "www" / name for name in ("image1.jpg", "image2.png")]
@@ -142,7 +77,7 @@ def test_nat1_serves_the_sample_images(lab: Lab) -> None:
     assert 2_500_000 < large < 3_500_000
 
 
-def test_wrong_host_key_is_refused(lab: Lab) -> None:
+def test_wrong_host_key_is_refused(lab: ProgramLab) -> None:
     known = lab.folder / "known_hosts"
     first, second = known.read_text().splitlines()
     swapped = [f"{one.split()[0]} {' '.join(other.split()[1:])}\n" for one, other in ((first, second), (second, first))]
@@ -150,7 +85,7 @@ def test_wrong_host_key_is_refused(lab: Lab) -> None:
     assert lab.ssh("alpine-1", "true").returncode == 255
 
 
-def test_host_comes_back_from_a_reboot_with_its_files(lab: Lab) -> None:
+def test_host_comes_back_from_a_reboot_with_its_files(lab: ProgramLab) -> None:
     neighbour = lab.boot_id("alpine-2")
     seen = {"", lab.boot_id("alpine-1")}
     for _ in range(2):
@@ -162,7 +97,7 @@ def test_host_comes_back_from_a_reboot_with_its_files(lab: Lab) -> None:
     assert lab.boot_id("alpine-2") == neighbour
 
 
-def test_two_labs_with_equal_addresses_do_not_meet(lab: Lab, make_lab: Callable[[str], Lab]) -> None:
+def test_two_labs_with_equal_addresses_do_not_meet(lab: ProgramLab, make_lab: Callable[[str], ProgramLab]) -> None:
     other = make_lab("two")
     other.call("up")
     lab.ssh("alpine-1", "echo one >/root/whose")
@@ -172,7 +107,7 @@ def test_two_labs_with_equal_addresses_do_not_meet(lab: Lab, make_lab: Callable[
     assert lab.ssh("alpine-1", "cat /root/whose").stdout == "one\n"
 
 
-def test_down_leaves_nothing(make_lab: Callable[[str], Lab]) -> None:
+def test_down_leaves_nothing(make_lab: Callable[[str], ProgramLab]) -> None:
     before = interfaces_now()
     lab = make_lab("one")
     lab.call("up")
@@ -189,7 +124,9 @@ def test_down_leaves_nothing(make_lab: Callable[[str], Lab]) -> None:
 
 @pytest.mark.parametrize("verb", ["up", "down"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
-def test_ended_holder_takes_all_with_it(make_lab: Callable[[str], Lab], number: signal.Signals, verb: str) -> None:
+def test_ended_holder_takes_all_with_it(
+    make_lab: Callable[[str], ProgramLab], number: signal.Signals, verb: str
+) -> None:
     before = interfaces_now()
     lab = make_lab("one")
     lab.call("up")
@@ -202,7 +139,7 @@ def test_ended_holder_takes_all_with_it(make_lab: Callable[[str], Lab], number: 
 
 
 @pytest.mark.parametrize("moment", ["holder starts", "lab is noted", "first host boots"])
-def test_killed_up_can_be_repeated_and_taken_down(make_lab: Callable[[str], Lab], moment: str) -> None:
+def test_killed_up_can_be_repeated_and_taken_down(make_lab: Callable[[str], ProgramLab], moment: str) -> None:
     before = interfaces_now()
     lab = make_lab("one")
     lab.call("up")  # the image is there: what follows takes a second
@@ -228,14 +165,14 @@ def test_killed_up_can_be_repeated_and_taken_down(make_lab: Callable[[str], Lab]
     assert_nothing_left(lab, namespaces, before)
 
 
-def test_lab_ends_when_its_folder_is_deleted(lab: Lab) -> None:
+def test_lab_ends_when_its_folder_is_deleted(lab: ProgramLab) -> None:
     before = interfaces_now()
     namespaces = namespaces_of(lab.folder)
     lab.folder.rename(lab.folder.with_name("gone"))
     assert_nothing_left(lab, namespaces, before)
 
 
-def test_host_without_ssh_fails_up_with_its_console(lab: Lab) -> None:
+def test_host_without_ssh_fails_up_with_its_console(lab: ProgramLab) -> None:
     lab.ssh("alpine-2", "poweroff")
     assert wait_until(lambda: not lab.call("status")["nodes"][1]["ssh"])
     command = [*lab.command("up"), "--timeout", "1"]

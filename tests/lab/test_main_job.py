@@ -4,35 +4,87 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import shutil
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 from udpxfer.modes import MODES
 
+from tests.lab.conftest import take_down
+from tests.lab.hosts_seen import changes, listing, shell
 from tests.lab.playbook import Lab, PlaybookRun
+from tests.lab.secrecy import CommandLines, Secret, watched_command_lines
 from tests.lab.traces import Traces, namespaces_of
-from tests.project import run
+from tests.project import ROOT, environment, run
 
 MAIN_JOB = "run_all.yml"
 HOSTS = {"alpine-1", "alpine-2", "alpine-3"}
 
 
 @pytest.fixture(scope="module")
-def checked(lab: Lab) -> PlaybookRun:
-    """The main job in check mode, on hosts just booted."""
+def bare(lab: Lab) -> dict[str, list[str]]:
+    """What there is on each host just booted; no run of other tests is left."""
+    take_down(lab)
+    shutil.rmtree(lab.results, ignore_errors=True)
     up = lab.play("playbooks/lab_up.yml")
     assert up.status == 0, up.explain()
-    return lab.play(MAIN_JOB, "--check", "--diff")
+    return {host: listing(lab, host) for host in HOSTS}
 
 
 @pytest.fixture(scope="module")
-def main_job(lab: Lab, checked: PlaybookRun) -> PlaybookRun:
-    """The main job in full, once check mode has been seen on the bare hosts."""
+def checked(lab: Lab, bare: dict[str, list[str]]) -> PlaybookRun:
+    """The main job in check mode."""
+    assert set(bare) == HOSTS
+    return lab.play(MAIN_JOB, "--check", "--diff")
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What one deployment showed: its output as verbose as Ansible can be, and all command lines meanwhile."""
+
+    status: int
+    output: str
+    command_lines: CommandLines
+
+
+@pytest.fixture(scope="module")
+def deployment(lab: Lab, checked: PlaybookRun) -> Deployment:
+    """The hosts deployed by one tag, from bare hosts on, once check mode has been seen on them."""
     assert checked.status == 0, checked.explain()
+    settings = json.dumps(lab.settings)
+    with watched_command_lines() as seen:
+        command = (
+            "ansible-playbook",
+            "-i",
+            str(lab.inventory),
+            "-e",
+            settings,
+            MAIN_JOB,
+            "--tags",
+            "deploy",
+            "-vvv",
+            "--diff",
+        )
+        result = run(*command)
+    return Deployment(result.returncode, result.stdout, seen)
+
+
+@pytest.fixture(scope="module")
+def main_job(lab: Lab, deployment: Deployment) -> PlaybookRun:
+    """The main job in full."""
+    assert deployment.status == 0, deployment.output
     return lab.play(MAIN_JOB)
+
+
+def secret_of(lab: Lab) -> Secret:
+    return Secret((lab.folder / "secrets" / "lab.key").read_text(encoding="utf-8").strip())
 
 
 @pytest.fixture(scope="module")
@@ -47,27 +99,35 @@ def document(lab: Lab, run_id: str) -> dict[str, Any]:
 
 
 def infra(lab: Lab, run_id: str) -> tuple[int, str]:
-    """The checks of tests/infra on a run, as a user calls them."""
-    result = run(
-        "pytest", "tests/infra", f"--ansible-inventory={lab.inventory}", f"--run-folder={lab.results / run_id}"
-    )
+    """The checks of tests/infra on a run, as a user calls them who has not activated .venv."""
+    pytest_program = str(Path(sys.executable).with_name("pytest"))
+    options = (f"--ansible-inventory={lab.inventory}", f"--run-folder={lab.results / run_id}")
+    result = run(pytest_program, "tests/infra", *options, env=environment(PATH=os.defpath))
     return result.returncode, result.stdout
 
 
-def on_host(lab: Lab, host: str, command: str) -> str:
-    """What a shell command prints on a host that may lack Python."""
-    result = run("ansible", "-i", str(lab.inventory), host, "-m", "ansible.builtin.raw", "-a", command)
-    assert result.returncode == 0, result.stdout
-    return result.stdout
-
-
-def test_check_mode_works_on_bare_hosts_and_changes_none(lab: Lab, checked: PlaybookRun) -> None:
+def test_check_mode_works_on_bare_hosts_and_changes_none(
+    lab: Lab, bare: dict[str, list[str]], checked: PlaybookRun
+) -> None:
     assert checked.status == 0, checked.explain()
     assert set(checked.counts) >= HOSTS
     assert lab.run_ids() == set()
-    for host in sorted(HOSTS):
-        found = on_host(lab, host, "ls -d /usr/bin/python3 /usr/local/bin/udpxfer /etc/udpxfer /var/lib/udpxfer; true")
-        assert "\n/" not in found
+    assert changes(lab, bare) == {}
+
+
+def test_one_tag_deploys_bare_hosts(lab: Lab, deployment: Deployment) -> None:
+    assert deployment.status == 0, deployment.output
+    for host in HOSTS:
+        assert shell(lab, host, "stat -c '%U %a' /usr/local/bin/udpxfer /etc/udpxfer/key") == "root 755\nudpxfer 400\n"
+    assert lab.run_ids() == set()
+
+
+def test_a_deployment_shows_no_key(lab: Lab, deployment: Deployment) -> None:
+    secret = secret_of(lab)
+    assert "Install the key" in deployment.output
+    assert secret.forms_in(deployment.output.encode()) == []
+    assert len(deployment.command_lines.seen) > 100
+    assert [line for line in deployment.command_lines.seen if secret.forms_in(line)] == []
 
 
 def test_main_job_succeeds(main_job: PlaybookRun) -> None:
@@ -97,6 +157,12 @@ def test_every_mode_brought_every_image_unharmed(lab: Lab, run_id: str, document
     assert {path: at_source[path.rpartition("/")[2]] for path in fetched} == fetched
 
 
+def test_report_lies_beside_the_result(lab: Lab, run_id: str) -> None:
+    folder = lab.results / run_id
+    assert all((folder / name).stat().st_size for name in ("report.html", "report.md", "results.csv", "junit.xml"))
+    assert f'href="{run_id}/report.html"' in (lab.results / "index.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.usefixtures("run_id")
 def test_second_deployment_changes_no_host(lab: Lab) -> None:
     again = lab.play(MAIN_JOB, "--tags", "images,receivers")
@@ -106,6 +172,18 @@ def test_second_deployment_changes_no_host(lab: Lab) -> None:
     assert {host: counts["changed"] for host, counts in again.counts.items() if counts["changed"]} == {}
 
 
+def test_nothing_that_a_run_leaves_shows_the_key(lab: Lab, run_id: str, main_job: PlaybookRun) -> None:
+    secret = secret_of(lab)
+    assert secret.files_below(lab.folder / "secrets") != []  # or the search finds nothing anywhere
+    assert secret.files_below(lab.results / run_id) == []
+    assert secret.files_below(lab.state / "logs") == []
+    assert secret.forms_in(json.dumps(main_job.report).encode() + main_job.printed.encode()) == []
+    key = (lab.folder / "secrets" / "lab.key").read_text(encoding="utf-8").strip()
+    for host in HOSTS:
+        where = "/etc /home /root /tmp /usr/local /var/log /var/lib/udpxfer /run"
+        assert shell(lab, host, f"find {where} -xdev -type f -exec grep -l {key} {{}} +; true") == "/etc/udpxfer/key\n"
+
+
 def test_infra_checks_pass(lab: Lab, run_id: str) -> None:
     status, output = infra(lab, run_id)
     assert status == 0, output
@@ -113,9 +191,9 @@ def test_infra_checks_pass(lab: Lab, run_id: str) -> None:
 
 def test_infra_checks_see_what_does_not_belong(lab: Lab, run_id: str) -> None:
     stray = f"/var/lib/udpxfer/received/{run_id}/{MODES[0]}/stray"
-    on_host(lab, "alpine-1", f"su -s /bin/sh udpxfer -c 'umask 027; touch {stray}'; chmod 0644 /etc/udpxfer/key")
+    shell(lab, "alpine-1", f"su -s /bin/sh udpxfer -c 'umask 027; touch {stray}'; chmod 0644 /etc/udpxfer/key")
     status, output = infra(lab, run_id)
-    on_host(lab, "alpine-1", f"rm {stray}; chmod 0400 /etc/udpxfer/key")
+    shell(lab, "alpine-1", f"rm {stray}; chmod 0400 /etc/udpxfer/key")
     failed = re.findall(r"^FAILED \S+::(\S+)", output, flags=re.MULTILINE)
     assert status == 1, output
     assert set(failed) == {
@@ -152,9 +230,42 @@ def test_tampered_file_fails_the_comparison(lab: Lab, run_id: str) -> None:
 
 
 @pytest.mark.usefixtures("run_id")
+@pytest.mark.parametrize("tag", ["lab", "bootstrap", "collect", "compare", "report"])
+def test_one_tag_is_enough_for_the_other_steps(lab: Lab, tag: str) -> None:
+    latest = (lab.results / "latest").resolve()
+    result = lab.play(MAIN_JOB, "--tags", tag)
+    assert result.status == 0, result.explain()
+    assert (lab.results / "latest").resolve() == latest
+    assert (tag == "report") == ("Verdict: PASSED" in result.printed and not result.did("Compare what was sent"))
+
+
+@pytest.mark.usefixtures("run_id")
+def test_a_locked_key_is_the_same_key(lab: Lab) -> None:
+    key = lab.folder / "secrets" / "lab.key"
+    password = lab.folder / "secrets" / "password"
+    password.write_text("correct horse\n", encoding="utf-8")
+    locked = run("ansible-vault", "encrypt", f"--vault-password-file={password}", str(key))
+    assert locked.returncode == 0, locked.stdout
+    again = lab.play(MAIN_JOB, "--tags", "deploy", f"--vault-password-file={password}")
+    assert again.status == 0, again.explain()
+    assert again.changed == []
+    run("ansible-vault", "decrypt", f"--vault-password-file={password}", str(key))
+
+
+@pytest.mark.usefixtures("run_id")
+def test_one_variable_gives_every_host_a_new_key(lab: Lab) -> None:
+    before = (lab.folder / "secrets" / "lab.key").read_text(encoding="utf-8")
+    result = lab.play(MAIN_JOB, "--tags", "multi_thread", "-e", "udpxfer_key_rotate=true")
+    assert result.status == 0, result.explain()
+    after = (lab.folder / "secrets" / "lab.key").read_text(encoding="utf-8")
+    assert after != before
+    assert {shell(lab, host, "cat /etc/udpxfer/key") for host in HOSTS} == {after.strip()}
+
+
+@pytest.mark.usefixtures("run_id")
 def test_changed_setting_restarts_the_receiver(lab: Lab) -> None:
     def receiver() -> str:
-        return on_host(lab, "alpine-3", "pgrep -u udpxfer | sort; netstat -lnu | grep -o ':9[0-9]* '")
+        return shell(lab, "alpine-3", "pgrep -u udpxfer | sort; netstat -lnu | grep -o ':9[0-9]* '")
 
     before = receiver()
     changed = lab.play(MAIN_JOB, "--tags", "receivers", "-e", "udpxfer_port=9001")
@@ -163,6 +274,41 @@ def test_changed_setting_restarts_the_receiver(lab: Lab) -> None:
     assert ":9000 " in before
     assert ":9001 " in after
     assert ":9000 " not in after
+
+
+@pytest.mark.usefixtures("run_id")
+def test_removal_leaves_the_hosts_as_they_were(lab: Lab, bare: dict[str, list[str]]) -> None:
+    removed = lab.play("playbooks/remove.yml", "--diff")
+    assert removed.status == 0, removed.explain()
+    assert len(bare["alpine-1"]) > 500
+    assert changes(lab, bare) == {}
+    again = lab.play("playbooks/remove.yml")
+    assert again.status == 0, again.explain()
+    assert again.changed == []
+
+
+@pytest.mark.usefixtures("run_id")
+def test_every_role_works_with_its_defaults_and_can_be_removed(
+    lab: Lab, bare: dict[str, list[str]], tmp_path: Path
+) -> None:
+    """All roles without a variable but the required ones, from an inventory without group_vars."""
+    variables = {
+        "ansible_connection": "ssh",
+        "ansible_user": "root",
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "ansible_ssh_common_args": f"-F {lab.state}/ssh_config -o ControlPath={lab.state}/%h",
+        "project": str(ROOT),
+        "scratch": str(tmp_path),
+    }
+    hosts = {"server": {"ansible_host": "192.168.122.11"}, "client": {"ansible_host": "192.168.122.12"}}
+    inventory = tmp_path / "inventory.yml"
+    inventory.write_text(yaml.safe_dump({"all": {"vars": variables, "hosts": hosts}}), encoding="utf-8")
+    key = json.dumps({"udpxfer_key_source": str(tmp_path / "key")})
+    result = lab.play("tests/lab/playbooks/defaults_only.yml", "-e", key, inventory=inventory)
+    assert result.status == 0, result.explain()
+    assert result.failed == []
+    assert json.loads((tmp_path / "sent" / "multi_thread.json").read_text(encoding="utf-8"))["ok"]
+    assert changes(lab, {host: bare[host] for host in ("alpine-1", "alpine-2")}) == {}
 
 
 @pytest.mark.usefixtures("run_id")

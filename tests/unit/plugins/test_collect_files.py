@@ -11,7 +11,7 @@ from action import collect_files
 
 from tests.unit.plugins.modules_in_process import run_module
 
-ALLOWED = ["received/alpine-1", "logs/alpine-1/host.json"]
+ALLOWED = ["received/alpine-1", "logs/alpine-1/host.json", "logs/alpine-1/repeats.json"]
 
 
 def pack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[Path, dict[str, object]]:
@@ -25,6 +25,7 @@ def pack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[Path, dict
     items = [
         {"path": str(source), "into": "received/alpine-1"},
         {"path": str(tmp_path / "not there"), "into": "logs/alpine-1/receiver.log"},
+        {"path": str(source), "into": "logs/alpine-1/repeats.json", "digests": True},
     ]
     result = run_module(
         "pack_files", capsys, items=items, description=ALLOWED[1], program="/bin/false", dest=str(archive)
@@ -38,15 +39,42 @@ def test_packed_files_arrive_and_what_is_not_there_is_named(tmp_path: Path, caps
     assert (tmp_path / "received/alpine-1/multi_thread/image1.jpg").read_bytes() == b"picture"
     assert result["missing"] == [str(tmp_path / "not there")]
     assert not (tmp_path / "received/alpine-1/link").exists()
+    digests = json.loads((tmp_path / "logs/alpine-1/repeats.json").read_text())
+    wanted = {"bytes": 7, "sha256": hashlib.sha256(b"picture").hexdigest()}
+    assert digests == {"multi_thread/image1.jpg": wanted}
 
 
 def test_host_describes_itself_even_without_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     archive, _ = pack(tmp_path, capsys)
     collect_files.unpack(archive, tmp_path, ALLOWED)
     about = json.loads((tmp_path / ALLOWED[1]).read_text())
-    assert sorted(about) == ["kernel", "python", "release", "udpxfer"]
+    assert sorted(about) == [
+        "interfaces",
+        "kernel",
+        "machine",
+        "processors",
+        "python",
+        "release",
+        "udpxfer",
+    ]
     assert about["udpxfer"] is None
     assert about["kernel"]
+
+
+def test_output_of_commands_comes_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive = tmp_path / "collected.tar"
+    commands = [{"run": "echo here; echo there >&2; exit 3", "into": "state.txt"}]
+    run_module(
+        "pack_files",
+        capsys,
+        items=[],
+        commands=commands,
+        description="host.json",
+        program="/bin/false",
+        dest=str(archive),
+    )
+    collect_files.unpack(archive, tmp_path, ["state.txt", "host.json"])
+    assert (tmp_path / "state.txt").read_text() == "here\nthere\n\n(ended with 3)\n"
 
 
 def test_collecting_again_takes_the_place_of_the_former(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,10 +94,24 @@ def test_an_archive_cut_short_is_refused(tmp_path: Path) -> None:
         collect_files.check_content(archive, hashlib.sha256(b"content and more").hexdigest())
 
 
-@pytest.mark.parametrize("name", ["received/alpine-3/x", "../x", "/tmp/x", "plan.json", "received/alpine-1x"])
+@pytest.mark.parametrize(
+    "name",
+    ["received/alpine-3/x", "../x", "/tmp/x", "plan.json", "received/alpine-1x", "received/alpine-1/../../x"],
+)
 def test_a_host_cannot_write_elsewhere(tmp_path: Path, name: str) -> None:
     archive_path = tmp_path / "hostile.tar"
     with tarfile.open(archive_path, "w") as archive:
         archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+    with pytest.raises(ValueError, match="nobody asked for"):
+        collect_files.unpack(archive_path, tmp_path / "dest", ALLOWED)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_only_files_and_folders_are_unpacked(tmp_path: Path, kind: bytes) -> None:
+    archive_path = tmp_path / "hostile.tar"
+    member = tarfile.TarInfo("received/alpine-1/x")
+    member.type, member.linkname = kind, "/etc/passwd"
+    with tarfile.open(archive_path, "w") as archive:
+        archive.addfile(member)
     with pytest.raises(ValueError, match="nobody asked for"):
         collect_files.unpack(archive_path, tmp_path / "dest", ALLOWED)

@@ -73,6 +73,28 @@ class TestInstallFiles:
         result = self.install(capsys, entry(tmp_path / "key", "0400", content_base64=secret))
         assert secret not in json.dumps(result["invocation"])
 
+    def test_what_is_absent_stays_so(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "data" / "deep").mkdir(parents=True)
+        (tmp_path / "outside").mkdir()
+        (tmp_path / "link").symlink_to(tmp_path / "outside")
+        (tmp_path / "full").mkdir()
+        (tmp_path / "full" / "mine").touch()
+        wanted = (
+            {"path": str(tmp_path / "data"), "state": "absent"},
+            {"path": str(tmp_path / "link"), "state": "absent"},
+            {"path": str(tmp_path / "full"), "state": "empty_absent"},
+        )
+        assert self.install(capsys, *wanted, check=True)["changed"]
+        assert (tmp_path / "data" / "deep").is_dir()
+        assert self.install(capsys, *wanted)["changed"]
+        assert not self.install(capsys, *wanted)["changed"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "outside"]
+
+    def test_a_file_that_is_wanted_needs_an_owner(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        result = self.install(capsys, {"path": str(tmp_path / "file"), "content": "x"})
+        assert result["failed"]
+        assert "owner" in result["msg"]
+
 
 class TestRunFolder:
     def test_only_the_run_stays(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
