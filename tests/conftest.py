@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import random
 
+import ansible.module_utils
 import hypothesis
 import pytest
+
+from tests.project import ROOT
+
+# Where ansible.cfg lets Ansible find what modules share; modules run in the tests' process need it too.
+ansible.module_utils.__path__.append(str(ROOT / "plugins" / "module_utils"))
 
 hypothesis.settings.register_profile("project", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("project")
@@ -13,6 +19,14 @@ hypothesis.settings.load_profile("project")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, help="repeat a random test that failed with this seed")
+    parser.addoption("--soak", action="store_true", help="run the long tests (make soak), and only these")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long tests to `make soak`."""
+    soak = bool(config.getoption("--soak"))
+    config.hook.pytest_deselected(items=[item for item in items if bool(item.get_closest_marker("soak")) != soak])
+    items[:] = [item for item in items if bool(item.get_closest_marker("soak")) == soak]
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 # Finds what the project needs of the system, installs it where that can be done (root, apt), and otherwise says what to install.
 #
 #   tools/system_requirements.sh python   a Python for the virtual environment; prints its path
-#   tools/system_requirements.sh lab      the programs that playbooks, tests and the embedded lab call
+#   tools/system_requirements.sh lab      the programs that playbooks and the embedded lab call
+#   tools/system_requirements.sh test     those, and what the tests look with or try besides
+#   tools/system_requirements.sh browser  Chromium and its driver, in which the tests open the report
 set -eu
 PATH="$PATH:/usr/sbin:/sbin" # a plain user's PATH often lacks ip and debugfs
 
@@ -31,6 +33,7 @@ debugfs e2fsprogs
 flock util-linux
 ip iproute2
 mount mount
+prlimit util-linux
 sftp openssh-client
 ssh openssh-client
 ssh-keygen openssh-client
@@ -38,14 +41,39 @@ unshare util-linux
 PAIRS
 }
 
+test_programs() {
+    lab_programs
+    cat <<'PAIRS'
+newuidmap uidmap
+nft nftables
+tcpdump tcpdump
+tshark tshark
+PAIRS
+}
+
 missing_lab_packages() {
+    missing lab
+}
+
+missing_test_packages() {
+    missing test
+}
+
+missing() {
     {
-        lab_programs | while read -r program package; do
+        "$1_programs" | while read -r program package; do
             command -v "$program" >/dev/null || echo "$package"
         done
         # The hosts' Python needs it too; the lab lends them this machine's.
         ldconfig -p | grep -q libffi.so.8 || echo libffi8
     } | sort -u | tr '\n' ' '
+}
+
+missing_browser_packages() {
+    {
+        command -v chromium >/dev/null || echo chromium
+        command -v chromedriver >/dev/null || echo chromium-driver
+    } | tr '\n' ' '
 }
 
 missing_python_packages() {
@@ -69,9 +97,9 @@ complain() {
 }
 
 case "${1:-}" in
-python | lab) ;;
+python | lab | test | browser) ;;
 *)
-    echo "usage: $0 python|lab" >&2
+    echo "usage: $0 python|lab|test|browser" >&2
     exit 2
     ;;
 esac
@@ -83,4 +111,4 @@ if [ -n "$packages" ]; then
     packages=$("missing_${1}_packages")
     [ -z "$packages" ] || complain $packages
 fi
-[ "$1" = lab ] || find_python
+[ "$1" != python ] || find_python

@@ -50,6 +50,6 @@ def running() -> Iterator[dict[str, subprocess.Popen[str]]]:
 
 @pytest.mark.parametrize("name", LINTERS)
 def test_linter_is_content(name: str, running: dict[str, subprocess.Popen[str]]) -> None:
-    output, _ = running[name].communicate(timeout=300)
+    output, _ = running[name].communicate(timeout=580)
     if running[name].returncode != 0:
         pytest.fail(f"{' '.join(LINTERS[name])}\n{output}", pytrace=False)

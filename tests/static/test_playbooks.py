@@ -11,6 +11,7 @@ import yaml
 from udpxfer.modes import MODES
 
 from tests.project import ROOT, run
+from tools import mode_docs, role_docs
 
 PLAYBOOKS = [ROOT / "run_all.yml", *sorted((ROOT / "playbooks").glob("*.yml"))]
 INVENTORIES = sorted((ROOT / "inventory").glob("*.yml"))
@@ -36,6 +37,16 @@ def test_inventory_has_servers_clients_and_every_mode(inventory: Path) -> None:
     assert {tuple(host["run_modes"]) for host in groups["_meta"]["hostvars"].values()} == {tuple(MODES)}
 
 
+def test_each_of_a_class_has_a_project_of_its_own() -> None:
+    own = ("-e", "lab_id=ann", "-e", "lab_first_host=21", "-e", "lab_gns3_web=192.168.122.1:8021")
+    result = run("ansible-inventory", "-i", "inventory/gns3.yml", "--list", *own)
+    assert result.returncode == 0, result.stdout
+    hosts = json.loads(result.stdout)["_meta"]["hostvars"]
+    assert {host["lab_gns3_project"] for host in hosts.values()} == {"udpxfer-ann"}
+    assert sorted(host["ansible_host"] for host in hosts.values()) == [f"192.168.122.{n}" for n in (21, 22, 23)]
+    assert all("192.168.122.1:8021" in str(host) for host in hosts.values())
+
+
 def test_main_job_only_imports_playbooks() -> None:
     entries = yaml.safe_load((ROOT / "run_all.yml").read_text(encoding="utf-8"))
     assert {key for entry in entries for key in entry} <= {"name", "ansible.builtin.import_playbook", "tags", "vars"}
@@ -45,3 +56,39 @@ def test_main_job_has_a_tag_for_each_mode_in_their_order() -> None:
     entries = yaml.safe_load((ROOT / "run_all.yml").read_text(encoding="utf-8"))
     of_modes = [tag for entry in entries for tag in tags_of(entry) if re.match(r"(single|multi)_", tag)]
     assert tuple(dict.fromkeys(of_modes)) == tuple(MODES)
+
+
+def test_modes_are_spelled_out_where_they_must() -> None:
+    current = {path: (ROOT / path).read_text(encoding="utf-8") for path in mode_docs.renewed()}
+    assert mode_docs.renewed() == current, "run `make docs`"
+
+
+def variables_of_inventories() -> dict[str, str]:
+    """Each variable of the inventories and where it stands."""
+    found: dict[str, str] = {}
+    for path in sorted((ROOT / "inventory").rglob("*.yml")):
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = content if "group_vars" in path.parts else content.get("vars", {})
+        found |= dict.fromkeys(content, str(path.relative_to(ROOT)))
+    return found
+
+
+def test_every_variable_is_used() -> None:
+    """By a playbook, a role's input of that name, another variable or a plugin; Ansible's own begin with ansible_."""
+    files = [path for folder in ("inventory", "playbooks", "plugins") for path in (ROOT / folder).rglob("*.*")]
+    files += ROOT.glob("roles/*/meta/argument_specs.yml")
+    text = "\n".join(path.read_text(encoding="utf-8") for path in files if path.suffix in {".py", ".yml"})
+    uses = re.sub(r"^\s*#.*$|^\w+:", "", text, flags=re.MULTILINE)  # neither a remark nor its own definition
+    own = {name: place for name, place in variables_of_inventories().items() if not name.startswith("ansible_")}
+    assert [f"{place}: {name}" for name, place in own.items() if not re.search(rf"\b{name}\b", uses)] == []
+
+
+def test_playbooks_give_roles_only_what_they_take() -> None:
+    inputs = {role.name: role_docs.argument_specs(role) for role in role_docs.role_folders()}
+    strange = []
+    for path in PLAYBOOKS:
+        for play in yaml.safe_load(path.read_text(encoding="utf-8")):
+            for entry in play.get("roles", []):
+                known = {name for spec in inputs.get(entry["role"], {}).values() for name in spec.get("options", {})}
+                strange += [f"{path.name}: {name}" for name in entry.get("vars", {}) if known and name not in known]
+    assert strange == []
