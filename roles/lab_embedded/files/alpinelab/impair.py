@@ -13,6 +13,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from .config import Link
@@ -25,6 +26,7 @@ NETEM_LIMIT_FRAMES = 100_000
 # tbf sends what came in up to this time at once; shorter needs a finer clock than some kernels have.
 TBF_BURST_S = 0.004
 LONGEST_FRAME_BYTES = 1522
+CARRIER_TIMEOUT_S, CARRIER_POLL_S = 3.0, 0.02
 PROBE_TAP = "import fcntl,struct;from alpinelab.link import _open_tap;_open_tap(None,'probe')"
 
 
@@ -245,6 +247,8 @@ class Ports:
             return True
         (self._down.discard if up else self._down.add)(name)
         self._attach(name)
+        if up and name in self._holders:
+            self._await_carrier(name)
         return True
 
     def impair(self, links: dict[str, Link], check: bool) -> list[str]:
@@ -297,6 +301,16 @@ class Ports:
     def _attach(self, name: str) -> None:
         bridge = f"b{self._numbers[name]}" if name in self._impaired else "br0"
         ip(f"link set {name} master {bridge} {'down' if name in self._down else 'up'}")
+
+    def _await_carrier(self, name: str) -> None:
+        """Neither end of a veth pair passes frames until the kernel's link watch has seen the carrier: up to a second."""
+        deadline = time.monotonic() + CARRIER_TIMEOUT_S
+        port = ("ip", "-o", "link", "show", name)
+        host = ("nsenter", f"--net=/proc/{self._holders[name]}/ns/net", "ip", "-o", "link", "show", "eth0")
+        with contextlib.suppress(LabError):  # a host that is off has no end
+            for state in (port, host):
+                while " state UP " not in run(*state) and time.monotonic() < deadline:
+                    time.sleep(CARRIER_POLL_S)
 
     def _one_packet_each(self, name: str) -> None:
         """Let the host send packet by packet: the kernel's rules would lose or delay a batch (GSO) as one."""
