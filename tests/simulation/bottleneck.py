@@ -154,7 +154,8 @@ class CoreFlow(Flow):
         while sender.next_control() is not None:
             pass
         while (send := sender.next_send(now)) is not None:
-            self._transmit(send.record, send.mask, send.flags, send.number)
+            for _ in range(1 + send.again):
+                self._transmit(send.record, send.mask, send.flags, send.number)
         wake_at = max(sender.deadline(now), now + 1e-6)
         if wake_at < self._wake_at or self._wake_at <= now:
             self._wake_at = wake_at

@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
+from collections.abc import Callable
 
 import pytest
+from udpxfer.core.receiver import Burst
 
 from bench.sharing import jain_index
 
@@ -109,6 +112,27 @@ def test_a_file_takes_little_longer_than_its_bytes() -> None:
     shared.simulation.run(60.0)
     assert flow.ended_at is not None
     assert flow.ended_at <= 5_000_000 / (RATE * 0.95) + 12 * 0.1
+
+
+def test_repairs_leave_twice_when_nothing_new_is_left() -> None:
+    """Losing the repair of the last segments again would cost one more round trip."""
+    shared = Shared()
+    flow = shared.core(file_bytes=12 * DATAGRAM_BYTES)
+    losses = iter([True, False, True])
+    send = shared.bottleneck.send
+    sent = []
+
+    def lossy(size: int, delay_s: float, deliver: Callable[..., None], burst: Burst) -> None:
+        sent.append(burst.headers[1])
+        if not next(losses, False):
+            send(size, delay_s, deliver, burst)
+
+    shared.bottleneck.send = lossy  # type: ignore[method-assign, assignment]
+    shared.simulation.run(1.0)
+    assert flow.ended_at is not None
+    counts = Counter(sent)
+    assert sorted(counts) == list(range(13))
+    assert {segment: count for segment, count in counts.items() if count > 1} == {0: 3, 2: 3}
 
 
 def test_the_neighbour_is_fair_to_its_like() -> None:

@@ -28,6 +28,8 @@ DRAIN_GAIN = 0.35
 """The inverse of BBR's start-up gain, 2 / ln 2."""
 STARTUP_BURST = 4.0
 """At the start the window leaves in a quarter of a round trip; where not even that makes a queue, four times the window fits."""
+STARTUP_QUEUE_SHARE = 0.15
+"""A longer queue than this share of the round trip is one: less is that of the bursts themselves."""
 STARTUP_WINDOW_GAIN = 3.0
 """Once there is a queue, the window doubles (RFC 5681 section 3.1) up to so many times what the model says."""
 FULL_QUEUE_SHARE = 0.25
@@ -35,7 +37,8 @@ FULL_QUEUE_SHARE = 0.25
 FULL_SAMPLES = 3
 FULL_GROWTH = 1.25
 FULL_ROUNDS = 3
-CYCLE_GAINS = (1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+CYCLE_GAINS = (1.25, 0.75, 1.01, 1.01, 1.01, 1.01, 1.01, 1.01)
+"""BBR cruises at 1.0; at that a link that was idle for a moment never makes up for it."""
 PROBE, DRAIN, CRUISE = 0, 1, 2
 RESTART_GROWTH = 1.2
 """When a probe raises the bandwidth this much, more may be there: start again. A start may end early because of a busy host."""
@@ -272,7 +275,7 @@ class Congestion:
         if self._phase is not Phase.STARTUP:
             target = min(WINDOW_GAIN * fits + 3 * self.quantum, self._bound.segments * self._datagram_bytes)
             self._window = max(min(self._window + acked_bytes, target), float(self._floor()))
-        elif is_short(queue_s, self._min_rtt):
+        elif queue_s <= max(STARTUP_QUEUE_SHARE * self._min_rtt, HOST_DELAY_S):
             self._window += (STARTUP_BURST - 1) * (acked_bytes + lost_bytes)
         else:
             limit = max(STARTUP_WINDOW_GAIN * fits, self._initial)

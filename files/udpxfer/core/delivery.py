@@ -272,10 +272,12 @@ class _Session:
         self.resumed_bytes = sum((last - first) * RECORD_BYTES + geometry.plain_bytes(last) for first, last in stored)
         self.delivered_bytes = self.resumed_bytes
         self._source_checked = False
+        self._again: Segments | None = None
 
     def receive(self, datagram: bytes, now: float) -> None:
         """A datagram arrived."""
         self.sender.receive(datagram, now)
+        self._again = None  # its buffer may be another record's from here on
         for record in self.sender.released:
             self._records.release(record)
             self.delivered_bytes += self._geometry.plain_bytes(record)
@@ -293,15 +295,20 @@ class _Session:
             self._source_checked = True
             self._source.verify()
             self.sender.source_verified()
+        if self._again is not None:
+            segments, self._again = self._again, None
+            return segments
         send = self.sender.next_send(now)
         if send is None:
             return None
         sealed = self._records.sealed
-        segments = self._records.segments(send.record)
+        views = self._records.segments(send.record)
         if self.sender.careful and sealed < self._records.sealed:
             self._send_digests(send.record)
         self._table.stamp(send.record, send.number, send.flags)
-        return Segments(select_segments(segments, send.mask), self._geometry.datagram_bytes, send.probe)
+        segments = Segments(select_segments(views, send.mask), self._geometry.datagram_bytes, send.probe)
+        self._again = segments if send.again else None
+        return segments
 
     def add_to(self, totals: Totals) -> None:
         """Add the counters of the session."""

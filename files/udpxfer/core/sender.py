@@ -62,6 +62,7 @@ class Send(NamedTuple):
     mask: int
     flags: int
     probe: bool  # sent because nothing was heard: the loop avoids optional kernel features
+    again: bool  # to be sent a second time, right behind the first
 
 
 class _InFlight:
@@ -250,12 +251,15 @@ class Sender:
             return None
         probe = self._probe_credit > 0
         self._probe_credit = 0
-        if self._lost:
-            record, mask = self._take_lost(count)
-            self.statistics.retransmitted_datagrams += _count(mask)
-        else:
-            record, mask = self._take_new(count)
-        return self._launch(record, mask, probe, now)
+        if not self._lost:
+            return self._launch(*self._take_new(count), probe, False, now)
+        record, mask = self._take_lost(count)
+        count = _count(mask)
+        # The window that no new data fills any more carries each repair twice: losing one again costs a round trip.
+        room = self.congestion.window - (self._flying_segments + count) * self._geometry.datagram_bytes
+        again = not probe and not self._has_new() and count * self._geometry.datagram_bytes <= room
+        self.statistics.retransmitted_datagrams += count * (1 + again)
+        return self._launch(record, mask, probe, again, now)
 
     # ---------------------------------------------------------------- internals
 
@@ -323,9 +327,9 @@ class Sender:
             self._next_segment = first + taken
         return record, mask_of(taken) << first
 
-    def _launch(self, record: int, mask: int, probe: bool, now: float) -> Send:
+    def _launch(self, record: int, mask: int, probe: bool, again: bool, now: float) -> Send:
         count = _count(mask)
-        size = count * self._geometry.datagram_bytes
+        size = count * self._geometry.datagram_bytes * (1 + again)
         self._number += 1
         if self._number >= SEND_NUMBER_LIMIT:
             self._fail(TransferError(Code.INTERRUPTED, "the session has used up its send numbers"))
@@ -338,10 +342,10 @@ class Sender:
         self._records[record].flying |= mask
         self._flying_segments += count
         self._pacer.spend(size)
-        self.statistics.datagrams += count
+        self.statistics.datagrams += count * (1 + again)
         self._asked_at = now
         flight.app_limited = not self._lost and not self._has_new()
-        return Send(self._number, record, mask, self._flags(size, probe), probe)
+        return Send(self._number, record, mask, self._flags(size, probe), probe, again)
 
     def _flags(self, size: int, probe: bool) -> int:
         self._since_ack_request += size
