@@ -22,8 +22,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the long tests (make soak), and only these")
 
 
+# These spend most of their time waiting for hosts, networks and servers; all others keep a processor busy.
+WAITING = {"network", "lab", "gns3", "matrix", "infra"}
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long tests to `make soak`."""
+    """Leave the long tests to `make soak`; let those that wait run in order, beside the others (pytest -n 2 --dist loadgroup)."""
+    for item in items:
+        waits = item.path.relative_to(ROOT / "tests").parts[0] in WAITING
+        item.add_marker(pytest.mark.xdist_group("waiting" if waits else "computing"))
     soak = bool(config.getoption("--soak"))
     config.hook.pytest_deselected(items=[item for item in items if bool(item.get_closest_marker("soak")) != soak])
     items[:] = [item for item in items if bool(item.get_closest_marker("soak")) == soak]

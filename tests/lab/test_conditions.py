@@ -44,13 +44,13 @@ def status(lab: Lab) -> dict[str, Any]:
 
 
 def test_sweep_runs_modes_under_each_profile(lab: Lab) -> None:
-    modes = ["single_thread", "multi_process_async"]
-    wanted = {"sweep_profiles": ["lossy", "mobile"], "sweep_modes": modes}
+    modes = ["multi_process_async"]
+    wanted = {"sweep_profiles": ["lossy", "lan"], "sweep_modes": modes}
     swept = lab.play("playbooks/sweep.yml", "-e", json.dumps(wanted))
     assert swept.status == 0, swept.explain()
     (file,) = lab.results.glob("sweep-*/sweep.json")
     runs = json.loads(file.read_text(encoding="utf-8"))
-    assert [entry["profile"] for entry in runs] == ["lossy", "mobile"]
+    assert [entry["profile"] for entry in runs] == ["lossy", "lan"]
     for entry in runs:
         document = lab.document(entry["run_id"])
         assert [mode["mode"] for mode in document["modes"]] == modes

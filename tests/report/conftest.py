@@ -47,7 +47,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, maker: pages.Pages) -> Res
     return Results(folder, runs, sweep)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with tempfile.TemporaryDirectory() as profile:
         one = Browser(Path(profile))
