@@ -146,7 +146,7 @@ def answers(data: bytes) -> None:
     opened = _opened()
     world = opened.world
     send = Send(world, Job(bytes(RECORDS * RECORD_BYTES), first_hop_bytes=1200), ("10.0.0.2", 1))
-    offer, _, datagram = send.delivery._offers._made[0]
+    offer, _, datagram, _ = send.delivery._offers._made[0]
     responder = send.delivery._handshake.responder()
     responder.read(wire.offer_message_untrusted(datagram))
     token = datagram[4 : 4 + wire.TOKEN_BYTES]

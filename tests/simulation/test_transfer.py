@@ -124,6 +124,15 @@ def test_a_small_image_over_a_long_path_takes_five_round_trips(world: World) -> 
     assert send.ended_at <= 4.6 * 2 * delay_s + 0.02
 
 
+def test_a_path_longer_than_the_wait_for_an_answer_is_not_taken_for_a_short_one(world: World) -> None:
+    """Karn's problem: a round trip counted from the repeat that was not answered made every window too small."""
+    delay_s = 0.3
+    send = transfer(world, world.rng.randbytes(5_000_000), Path(delay_s))
+    assert send.done
+    assert send.delivery.totals.rtt_s >= 1.99 * delay_s
+    assert send.ended_at <= 12 * 2 * delay_s
+
+
 def test_another_key_gets_no_answer(world: World) -> None:
     send = world.send(Job(b"secret", key=bytes(32)))
     world.run(DEADLINE_S)

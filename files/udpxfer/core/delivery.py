@@ -31,6 +31,8 @@ REOFFER_TIMEOUT_S = 30.0
 """How long it is offered again before the transfer fails; shorter black-outs are survived."""
 FRUITLESS_SESSIONS = 3
 """After so many sessions in a row in which not one record arrived, the transfer fails."""
+MAX_FIRST_RTT_S = 1.0
+"""The longest round trip that is believed of an offer that was repeated (RFC 6298 section 2.1 begins with it)."""
 CLOCK_TICK_S = 1e-6
 """No round trip counts as shorter: a clock may stand still between two looks at it."""
 COMMON_DATAGRAM_BYTES = (1_452, MIN_DATAGRAM_BYTES)
@@ -218,7 +220,7 @@ class _Offers:
         self.until = now + timeout_s
         self.queue: list[bytes] = []
         self._unused = offers
-        self._made: list[tuple[wire.Offer, Initiator, bytes]] = []
+        self._made: list[tuple[wire.Offer, Initiator, bytes, float]] = []
         self._sent_at = self._next_at = now
         self._interval = OFFER_INTERVAL_S
 
@@ -234,14 +236,14 @@ class _Offers:
         if self._unused:
             offer, initiator = self._unused.pop(0)
             datagram = wire.offer_datagram(initiator.write(wire.offer_payload(offer)))
-            self._made.append((offer, initiator, datagram))
-        self.queue = [datagram for _, _, datagram in self._made]
+            self._made.append((offer, initiator, datagram, now))
+        self.queue = [datagram for _, _, datagram, _ in self._made]
         self._sent_at, self._next_at = now, now + self._interval
         self._interval = min(self._interval * 2, MAX_OFFER_INTERVAL_S)
 
     def receive(self, datagram: bytes, now: float) -> _Opened | None:
         """What the datagram answers, or None when it answers no offer of ours."""
-        for offer, initiator, _ in self._made:
+        for offer, initiator, _, first_sent_at in self._made:
             try:
                 token, message = wire.answer_message_untrusted(datagram)
                 if token != initiator.public[: wire.TOKEN_BYTES]:
@@ -249,7 +251,10 @@ class _Offers:
                 answer = wire.answer_untrusted(initiator.read(message))
             except (wire.BadDatagram, NoiseError):
                 continue
-            return _Opened(answer, offer, SessionKeys(*initiator.split()), max(now - self._sent_at, CLOCK_TICK_S))
+            # Nobody knows which repeat was answered (Karn's problem). Too long a round trip is corrected by the first sample,
+            # too short a one is not; but what a black-out took is none.
+            rtt_s = max(min(now - first_sent_at, MAX_FIRST_RTT_S), now - self._sent_at, CLOCK_TICK_S)
+            return _Opened(answer, offer, SessionKeys(*initiator.split()), rtt_s)
         return None
 
 
