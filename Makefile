@@ -56,7 +56,7 @@ docs: venv ## Renew what is made from the code: variable tables of the roles, ta
 	@$(IN_VENV) PYTHONPATH=files python tools/mode_docs.py
 	@$(IN_VENV) PYTHONPATH=plugins python tools/topology_docs.py
 
-bench: venv system ## Measure udpxfer beside other transfer programs (all sizes: 40 minutes; ARGS="--sizes 500MB")
+bench: venv system ## Measure udpxfer beside other transfer programs (90 minutes; a part: ARGS="--networks veth --sizes 10MB")
 	@$(IN_VENV) PYTHONPATH=files:roles/lab_embedded/files python -m bench $(ARGS)
 
 soak: venv system ## Long tests of udpxfer: simulated networks for SECONDS (default 600), then faults, attacks, bad links

@@ -1,133 +1,135 @@
-"""``python3 -m bench``: measure, check every copy, print a table, write it as JSON."""
+"""``python3 -m bench``: measure, check every copy, print a table, write it as JSON with versions, and draw it."""
 
 from __future__ import annotations
 
 import argparse
-import filecmp
 import json
-import os
-import statistics
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from . import sharing
-from .hosts import BenchError, Hosts, two_hosts
+from udpxfer import __version__
+
+from . import cells, lab, plots, programs, scale, sharing
 from .networks import NETWORKS
-from .peers import PEERS, Copy
+from .peers import CIRCUMSTANCES, PEERS
+from .programs import BenchError
 
 SIZES = {"100KB": 100_000, "10MB": 10_000_000, "500MB": 500_000_000, "1GB": 1_000_000_000, "5GB": 5_000_000_000}
+DEFAULT_SIZES, SCALE_SIZES = ("100KB", "10MB", "1GB"), ("100KB", "10MB")
+ALL = {**PEERS, **CIRCUMSTANCES}
 
 
-def measure(hosts: Hosts, name: str, source: Path, repeats: int) -> list[Copy]:
-    """Copy ``source`` ``repeats`` times with a peer; every copy is compared with its source."""
-    copies = []
-    target = hosts.target / source.name
-    for _ in range(repeats):
-        target.unlink(missing_ok=True)
-        copies.append(PEERS[name](hosts, source, target))
-        if not filecmp.cmp(source, target, shallow=False):
-            raise BenchError(f"{name} delivered another file than it was given")
-    target.unlink()
-    return copies
-
-
-def summary(name: str, size: int, copies: list[Copy]) -> dict[str, Any]:
-    """Medians and spread of the copies."""
-    process = [copy.process_s for copy in copies]
-    transfer = [copy.transfer_s or copy.process_s for copy in copies]
-    return {
-        "peer": name,
-        "bytes": size,
-        "process_s": round(statistics.median(process), 4),
-        "process_spread_s": [round(min(process), 4), round(max(process), 4)],
-        "transfer_s": round(statistics.median(transfer), 4),
-        "goodput_bytes_per_s": round(size / statistics.median(transfer)),
-        "cpu_s": round(statistics.median(c.cpu_s for c in copies if c.cpu_s), 3) if copies[0].cpu_s else None,
-        "peak_memory_bytes": max((c.peak_memory_bytes or 0 for c in copies), default=0) or None,
-    }
-
-
-def show(rows: list[dict[str, Any]]) -> None:
-    """Print the rows as a Markdown table; ratios are of goodput, against socat's plain TCP copy."""
-    print("| size | peer | process s (min to max) | transfer s | MB/s | of socat |")
-    print("|---|---|---|---|---|---|")
-    for row in rows:
-        base = next((r for r in rows if r["peer"] == "socat" and r["bytes"] == row["bytes"]), None)
-        ratio = f"{row['goodput_bytes_per_s'] / base['goodput_bytes_per_s']:.2f}" if base else ""
-        low, high = row["process_spread_s"]
-        print(
-            f"| {row['bytes']:,} | {row['peer']} | {row['process_s']:.3f} ({low:.3f} to {high:.3f}) | {row['transfer_s']:.3f} "
-            f"| {row['goodput_bytes_per_s'] / 1e6:.0f} | {ratio} |"
-        )
-
-
-def main() -> int:
-    """Run the benchmark; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), metavar="PEER", help=", ".join(PEERS))
-    parser.add_argument(
-        "--sizes", nargs="+", choices=SIZES, default=list(SIZES)[:-1], metavar="SIZE", help=", ".join(SIZES)
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="bench", description=__doc__)
+    add = made.add_argument
+    add("--peers", nargs="+", choices=ALL, default=list(PEERS), metavar="PEER", help=", ".join(ALL))
+    add("--sizes", nargs="+", choices=SIZES, metavar="SIZE", help=f"{', '.join(SIZES)}; else {' '.join(DEFAULT_SIZES)}")
+    add("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NETWORK", help=", ".join(NETWORKS))
+    add("--repeats", type=int, default=5, help="copies of each cell (5)")
+    add("--limit", type=float, default=120.0, metavar="SECONDS", help="of copying in a cell; one copy at least (120)")
+    add("--into", type=Path, default=Path("results/bench"), metavar="DIR", help="for JSON and drawings (results/bench)")
+    add("--rate", type=float, default=20.0, help="of the link of --goodput and --fairness, Mbit/s (20)")
+    add("--lab", type=Path, default=Path(".lab/main"), metavar="DIR", help="of --scale servers (.lab/main)")
+    instead = made.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--scale",
+        choices=("servers", "sessions", "sizes", "rtt"),
+        help="instead: as servers (in the lab that is up), sessions on one receiver, the file or the round-trip time grow",
     )
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--network", choices=NETWORKS, default="veth", help=", ".join(NETWORKS))
-    parser.add_argument("--json", type=Path, help="write the rows to this file")
-    parser.add_argument("--plot", type=Path, help="draw goodput or fairness into this SVG file")
-    parser.add_argument("--rate", type=float, default=20.0, help="of the emulated link, Mbit/s (default: 20)")
-    other = parser.add_mutually_exclusive_group()
-    other.add_argument("--goodput", action="store_true", help="instead: goodput on lossy links (5 minutes)")
-    other.add_argument("--files", action="store_true", help="instead: short files on lossy links (6 minutes)")
-    other.add_argument(
+    instead.add_argument("--goodput", action="store_true", help="instead: goodput on lossy links (5 minutes)")
+    instead.add_argument(
         "--fairness",
         nargs="+",
         choices=sharing.SHARING,
         metavar="BESIDE",
         help=f"instead: shares of one link (4 minutes each): {', '.join(sharing.SHARING)}",
     )
-    options = parser.parse_args()
-    measured = measure_sharing(options) or measure_peers(options)
-    if options.json:
-        options.json.write_text(json.dumps(measured, indent=1) + "\n")
+    return made
+
+
+def main() -> int:
+    """Run the benchmark; returns the exit status."""
+    options = parser().parse_args()
+    kind = options.scale or ("goodput" * options.goodput) or ("fairness" if options.fairness else "peers")
+    used = [ALL[name] for name in {"peers": options.peers, "sizes": scale.SIZES_OF, "rtt": scale.RTT_OF}.get(kind, ())]
+    tools = ["time", *(name for peer in used for name in peer.programs)]
+    modules = [peer.module for peer in used if peer.module]
+    programs.provide(tools, modules)
+    about = {"udpxfer": __version__, **programs.machine(), **programs.versions(tools, modules)}
+    print(", ".join(f"{name} {version}" for name, version in about.items()), file=sys.stderr)
+    measure: dict[str, Callable[[argparse.Namespace], tuple[list[cells.Row], str]]] = {
+        "peers": _peers,
+        "servers": _servers,
+        "sessions": _sessions,
+        "sizes": _sizes,
+        "rtt": _rtt,
+        "goodput": _goodput,
+        "fairness": _fairness,
+    }
+    options.into.mkdir(parents=True, exist_ok=True)
+    rows, shown = measure[kind](options)
+    (options.into / f"{kind}.json").write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    print(shown)
+    print(f"JSON and drawings: {options.into}", file=sys.stderr)
     return 0
 
 
-def measure_sharing(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The rows of --goodput, --files or --fairness; none when that is not asked for."""
-    rows = []
-    if options.goodput:
-        rows = sharing.goodput(options.rate)
-        print(sharing.show_goodput(rows))
-        if options.plot:
-            sharing.draw_goodput(rows, options.plot)
-    elif options.files:
-        rows = sharing.files(options.rate, options.repeats)
-        print(sharing.show_files(rows))
-    elif options.fairness:
-        rows = sharing.fairness(options.fairness, options.rate)
-        print(sharing.show_fairness(rows))
-        if options.plot:
-            sharing.draw_fairness(rows, options.plot)
-    return rows
+def _chosen_sizes(options: argparse.Namespace, default: tuple[str, ...]) -> dict[str, int]:
+    return {name: size for name, size in SIZES.items() if name in (options.sizes or default)}
 
 
-def measure_peers(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The rows of all peers and sizes that are asked for."""
-    rows = []
-    with two_hosts(NETWORKS[options.network]) as hosts:
-        for size in options.sizes:
-            source = hosts.source / f"file-{size}"
-            with source.open("wb") as file:
-                for _ in range(0, SIZES[size], 1_000_000):
-                    file.write(os.urandom(min(1_000_000, SIZES[size])))
-            for name in options.peers:
-                try:
-                    rows.append(summary(name, SIZES[size], measure(hosts, name, source, options.repeats)))
-                    print(f"{size} {name}: {rows[-1]['goodput_bytes_per_s'] / 1e6:.0f} MB/s", file=sys.stderr)
-                except BenchError as error:
-                    print(f"{size} {name}: not measured: {error}", file=sys.stderr)
-            source.unlink()
-    show(rows)
-    return rows
+def _peers(options: argparse.Namespace) -> tuple[list[cells.Row], str]:
+    networks = {name: NETWORKS[name] for name in options.networks}
+    peers = {name: ALL[name] for name in options.peers}
+    sizes = _chosen_sizes(options, DEFAULT_SIZES)
+    rows = cells.measure(cells.Plan(networks, sizes, peers, options.repeats, options.limit))
+    values = [
+        {
+            "x": row["bytes"] / row["process_s"] / 1e6,
+            "series": row["peer"],
+            "row": row["network"],
+            "column": row["size"],
+        }
+        for row in rows
+        if "process_s" in row
+    ]
+    if values:
+        plots.bars(values, "MB/s, start included", options.into / "peers.svg")
+    return rows, cells.table(rows)
+
+
+def _servers(options: argparse.Namespace) -> tuple[list[cells.Row], str]:
+    rows = lab.servers(options.lab, _chosen_sizes(options, SCALE_SIZES), options.repeats, options.into)
+    return rows, lab.table(rows)
+
+
+def _sessions(options: argparse.Namespace) -> tuple[list[cells.Row], str]:
+    rows = scale.sessions(options.repeats, options.into)
+    return rows, scale.sessions_table(rows)
+
+
+def _sizes(options: argparse.Namespace) -> tuple[list[cells.Row], str]:
+    rows = scale.sizes(options.repeats, options.limit, options.into)
+    return rows, cells.table(rows)
+
+
+def _rtt(options: argparse.Namespace) -> tuple[list[cells.Row], str]:
+    rows = scale.rtt(options.repeats, options.limit, options.into)
+    return rows, cells.table(rows)
+
+
+def _goodput(options: argparse.Namespace) -> tuple[list[cells.Row], str]:
+    rows = sharing.goodput(options.rate)
+    sharing.draw_goodput(rows, options.into / "goodput.svg")
+    return rows, sharing.show_goodput(rows)
+
+
+def _fairness(options: argparse.Namespace) -> tuple[list[cells.Row], str]:
+    rows = sharing.fairness(options.fairness, options.rate)
+    sharing.draw_fairness(rows, options.into / "fairness.svg")
+    return rows, sharing.show_fairness(rows)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Goodput between two Alpine hosts of the embedded lab: ``python3 -m bench.lab`` after ``make run``.
+"""The five modes with more and more servers of the embedded lab that is up, such as one of 50.
 
-The program is the one that the last run deployed; receiver, key, files and port are the benchmark's own, in the hosts' memory.
+The program is the one that the last run deployed; receivers, key, files and port are the benchmark's own, in the hosts' memory.
 """
 
 from __future__ import annotations
 
-import argparse
+import concurrent.futures
 import contextlib
 import json
 import statistics
@@ -15,101 +15,135 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from .hosts import BenchError
+from udpxfer.modes import MODES
 
-SENDER, RECEIVER, ADDRESS = "alpine-2", "alpine-1", "192.168.122.11"
+from . import plots
+from .cells import Row
+from .programs import BenchError
+
+CLIENT = "alpine-2"
+COUNTS = (1, 2, 10, 50)
 PORT = 9100
 FOLDER = "/dev/shm/bench"  # noqa: S108 (of hosts that are ours alone)
-START_DEADLINE_S = 20.0
+START_DEADLINE_S = 60.0
+AT_ONCE = 8
+"""So many hosts are spoken to at the same time."""
 
 
 class Lab:
-    """The hosts of a lab that is up."""
+    """The hosts of a lab that is up: one client and the servers, with their addresses."""
 
     def __init__(self, folder: Path) -> None:
         self._config = folder / "ssh_config"
         if not self._config.exists():
-            raise BenchError(f"no lab in {folder}: make run first")
-
-    def command(self, host: str, script: str, *options: str) -> list[str]:
-        """The command line that runs a shell script on a host."""
-        return ["ssh", "-F", str(self._config), *options, host, script]
+            raise BenchError(f'no lab in {folder}: make run ARGS="-e lab_servers=50" first')
+        nodes = {node["name"]: node["address"] for node in json.loads((folder / "lab.json").read_text())["nodes"]}
+        self.servers = {name: address for name, address in nodes.items() if name != CLIENT}
 
     def run(self, host: str, script: str, given: str = "") -> str:
         """Run a shell script on a host; returns what it says. Raises BenchError when it fails."""
-        ended = subprocess.run(self.command(host, script), input=given, capture_output=True, text=True, check=False)
+        command = ["ssh", "-F", str(self._config), host, script]
+        ended = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
         if ended.returncode:
             raise BenchError(f"{host}: {ended.stderr.strip()[-300:]}")
         return ended.stdout
 
+    def run_on_servers(self, script: str, given: str = "") -> list[str]:
+        """The same on all servers; {address} in the script is the server's own."""
+        with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+            jobs = [
+                pool.submit(self.run, name, script.format(address=address), given)
+                for name, address in self.servers.items()
+            ]
+            return [job.result() for job in jobs]
+
 
 @contextlib.contextmanager
-def receiver(lab: Lab) -> Iterator[None]:
-    """A receiver of the benchmark's own on one host, its key on both."""
-    for host in (SENDER, RECEIVER):
-        lab.run(host, f"rm -rf {FOLDER}; mkdir -m 700 {FOLDER}")
-    key = lab.run(RECEIVER, f"udpxfer keygen {FOLDER}/key && cat {FOLDER}/key")
-    lab.run(SENDER, f"umask 077; cat > {FOLDER}/key", key)
-    script = (
-        f"exec udpxfer receive --bind {ADDRESS}:{PORT} --into {FOLDER}/in --key-file {FOLDER}/key --log {FOLDER}/log"
-    )
-    # The terminal ends the receiver with the connection.
-    process = subprocess.Popen(
-        lab.command(RECEIVER, script, "-tt"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def _receivers(lab: Lab) -> Iterator[None]:
+    """A receiver of the benchmark's own on every server, its key there and on the client."""
+    clear = f"if [ -e {FOLDER}/pid ]; then kill $(cat {FOLDER}/pid); fi; rm -rf {FOLDER}"
+    anew = f"{clear}; umask 077; mkdir {FOLDER}"
+    receive = f"udpxfer receive --bind {{address}}:{PORT} --into {FOLDER}/in --key-file {FOLDER}/key --overwrite"
+    start = f"setsid {receive} --log {FOLDER}/log </dev/null >/dev/null 2>&1 & echo $! > {FOLDER}/pid"
     try:
+        key = lab.run(CLIENT, f"{anew}; udpxfer keygen {FOLDER}/key && cat {FOLDER}/key")
+        lab.run_on_servers(f"{anew}; cat > {FOLDER}/key; {start}", key)
         deadline = time.monotonic() + START_DEADLINE_S
-        while "listening" not in lab.run(RECEIVER, f"cat {FOLDER}/log 2>/dev/null || true"):
+        while not all(lab.run_on_servers(f"grep listening {FOLDER}/log 2>/dev/null || true")):
             if time.monotonic() > deadline:
-                raise BenchError(f"{RECEIVER}: the receiver does not start")
-            time.sleep(0.1)
+                raise BenchError("a receiver does not start")
         yield
     finally:
-        process.terminate()
-        process.communicate()
-        for host in (SENDER, RECEIVER):
-            lab.run(host, f"rm -rf {FOLDER}")
+        lab.run(CLIENT, f"rm -rf {FOLDER}")
+        lab.run_on_servers(clear)
 
 
-def main() -> int:
-    """Measure and print; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="bench.lab", description=__doc__)
-    parser.add_argument("--lab", type=Path, default=Path(".lab/main"), help="the lab's folder")
-    parser.add_argument("--bytes", type=int, default=500_000_000)
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    lab = Lab(options.lab)
-    goodputs = []
-    with receiver(lab):
-        lab.run(SENDER, f"head -c {options.bytes} /dev/urandom > {FOLDER}/file")
-        send = (
-            f"udpxfer send --mode single_thread --key-file {FOLDER}/key --json {FOLDER}/result"
-            f" {FOLDER}/file={ADDRESS}:{PORT} > /dev/null && cat {FOLDER}/result"
-        )
-        for _ in range(options.repeats):
-            told = json.loads(lab.run(SENDER, send))["transfers"][0]
-            goodputs.append(told["goodput_bytes_per_s"] / 1e6)
-            digests = [lab.run(*where).split()[0] for where in _digests()]
-            if len(set(digests)) != 1:
+def servers(folder: Path, sizes: dict[str, int], repeats: int, into: Path) -> list[Row]:
+    """One file to each of 1, 2, 10 and 50 servers, as far as the lab has them, in each mode."""
+    lab = Lab(folder)
+    counts = [count for count in COUNTS if count <= len(lab.servers)]
+    if counts[-1] < COUNTS[-1]:
+        print(f'the lab has {len(lab.servers)} servers; for more: make run ARGS="-e lab_servers=50"', file=sys.stderr)
+    rows: list[Row] = []
+    with _receivers(lab):
+        for size, size_bytes in sizes.items():
+            lab.run(CLIENT, f"head -c {size_bytes} /dev/urandom > {FOLDER}/file")
+            for count in counts:
+                rows += _modes(lab, size, count, repeats)
+            if len({text.split()[0] for text in _digests(lab)}) != 1:
                 raise BenchError("another file arrived than was sent")
-            lab.run(RECEIVER, f"rm {FOLDER}/in/file")
-    print(
-        f"{options.bytes:,} bytes: {statistics.median(goodputs):.0f} MB/s (median of {options.repeats};"
-        f" {min(goodputs):.0f} to {max(goodputs):.0f})"
-    )
-    return 0
+    values = [
+        {"x": row["servers"], "y": row["goodput_bytes_per_s"] / 1e6, "series": row["mode"], "size": row["size"]}
+        for row in rows
+    ]
+    for size in sizes:
+        of_size = [value for value in values if value["size"] == size]
+        plots.lines(of_size, "servers", "MB/s in all", into / f"servers-{size}.svg", log_x=True)
+    return rows
 
 
-def _digests() -> list[tuple[str, str]]:
-    return [(SENDER, f"sha256sum {FOLDER}/file"), (RECEIVER, f"sha256sum {FOLDER}/in/file")]
+def _digests(lab: Lab) -> list[str]:
+    used = list(lab.servers)[: max(count for count in COUNTS if count <= len(lab.servers))]
+    return [
+        lab.run(CLIENT, f"sha256sum {FOLDER}/file"),
+        *(lab.run(name, f"sha256sum {FOLDER}/in/file") for name in used),
+    ]
 
 
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except BenchError as failure:
-        print(f"bench: {failure}", file=sys.stderr)
-        sys.exit(1)
+def _modes(lab: Lab, size: str, count: int, repeats: int) -> list[Row]:
+    """All modes in turn, again and again, so that what else the machine does meets each of them."""
+    jobs = " ".join(f"{FOLDER}/file={address}:{PORT}" for address in list(lab.servers.values())[:count])
+    told: dict[str, list[Row]] = {mode: [] for mode in MODES}
+    for _ in range(repeats):
+        for mode in MODES:
+            send = f"udpxfer send --mode {mode} --key-file {FOLDER}/key --json {FOLDER}/result {jobs}"
+            told[mode].append(json.loads(lab.run(CLIENT, f"{send} >/dev/null && cat {FOLDER}/result")))
+    rows = [_summary(size, count, mode, documents) for mode, documents in told.items()]
+    best = min(rows, key=lambda row: float(row["seconds"]))
+    print(f"{size} to {count} servers: {best['mode']} is first, {best['seconds']:.3f} s", file=sys.stderr)
+    return rows
+
+
+def _summary(size: str, count: int, mode: str, documents: list[Row]) -> Row:
+    seconds = [document["seconds"] for document in documents]
+    return {
+        "size": size,
+        "servers": count,
+        "mode": mode,
+        "runs": len(documents),
+        "seconds": statistics.median(seconds),
+        "spread_s": [min(seconds), max(seconds)],
+        "goodput_bytes_per_s": documents[0]["bytes"] / statistics.median(seconds),
+        "client_cpu_s": statistics.median(document["cpu_s"] for document in documents),
+        "client_peak_memory_bytes": max(document["peak_memory_bytes"] for document in documents),
+    }
+
+
+def table(rows: list[Row]) -> str:
+    """A Markdown table: seconds (CPU seconds of the client) of each mode."""
+    lines = [f"| size | servers | {' | '.join(MODES)} |", "|---|---|" + "---|" * len(MODES)]
+    for size, count in dict.fromkeys((row["size"], row["servers"]) for row in rows):
+        shown = [row for row in rows if (row["size"], row["servers"]) == (size, count)]
+        texts = " | ".join(f"{row['seconds']:.3f} s (CPU {row['client_cpu_s']:.3f})" for row in shown)
+        lines.append(f"| {size} | {count} | {texts} |")
+    return "\n".join(lines)

@@ -1,4 +1,5 @@
-"""One file over one QUIC stream with aioquic or qh3 (same interface): ``python3 -m bench.quic MODULE serve|send FOLDER FILE``.
+"""One file over one QUIC stream with aioquic or qh3 (same interface):
+``python3 -m bench.quic MODULE serve|send HOST PORT FILE``.
 
 Both run as their documentation shows: asyncio streams, default flow control raised to 8 MB. The server answers one byte
 when the whole file is written.
@@ -18,9 +19,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-
-from .hosts import RECEIVER
-from .peers import PORT
 
 CHUNK_BYTES = 262_144
 FLOW_BYTES = 8_388_608
@@ -54,11 +52,11 @@ def configuration(module: str, is_client: bool) -> Any:
     return settings
 
 
-async def serve(module: str, folder: Path, target: Path) -> None:
+async def serve(module: str, address: tuple[str, int], target: Path) -> None:
     """Write what arrives on a stream to ``target``, answer one byte."""
     endpoint = importlib.import_module(f"{module}.asyncio")
     settings = configuration(module, is_client=False)
-    settings.load_cert_chain(*certificate(folder))
+    settings.load_cert_chain(*certificate(target.parent.parent))
     tasks = set()
 
     async def store(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -71,14 +69,14 @@ async def serve(module: str, folder: Path, target: Path) -> None:
     def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks.add(asyncio.ensure_future(store(reader, writer)))
 
-    await endpoint.serve(RECEIVER, PORT, configuration=settings, stream_handler=handle)
+    await endpoint.serve(*address, configuration=settings, stream_handler=handle)
     await asyncio.Event().wait()
 
 
-async def send(module: str, source: Path) -> None:
+async def send(module: str, address: tuple[str, int], source: Path) -> None:
     """Send ``source`` over one stream and wait for the answer."""
     endpoint = importlib.import_module(f"{module}.asyncio")
-    async with endpoint.connect(RECEIVER, PORT, configuration=configuration(module, is_client=True)) as connection:
+    async with endpoint.connect(*address, configuration=configuration(module, is_client=True)) as connection:
         reader, writer = await connection.create_stream()
         with source.open("rb") as file:
             while chunk := file.read(CHUNK_BYTES):
@@ -90,5 +88,6 @@ async def send(module: str, source: Path) -> None:
 
 
 if __name__ == "__main__":
-    library, verb, directory, path = sys.argv[1:]
-    asyncio.run(serve(library, Path(directory), Path(path)) if verb == "serve" else send(library, Path(path)))
+    library, verb, host, port, path = sys.argv[1:]
+    role = {"serve": serve, "send": send}[verb]
+    asyncio.run(role(library, (host, int(port)), Path(path)))

@@ -1,37 +1,31 @@
-"""Goodput on lossy links, short files on them, and fairness on a shared link: udpxfer beside TCP over the same emulated link."""
+"""Goodput on lossy links and fairness on a shared link: udpxfer beside TCP over the same emulated link."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from . import plots
-from .hosts import RECEIVER, BenchError, Hosts, two_hosts
+from .hosts import RECEIVER, Hosts, two_hosts
 from .networks import Network
-from .peers import PACKAGES, PEERS, PORT, bound, service
+from .peers import PORT, environment, make_key
+from .processes import Process
+from .programs import BenchError
 
 LOSSES_PCT, RTTS_MS = (1.0, 5.0, 10.0), (50.0, 100.0)
 QUEUES_BDP = (0.5, 1.0, 4.0)
 STEADY_AFTER_S, GOODPUT_S, SHARING_S = 3.0, 13.0, 60.0
-FILES = {"5 MB": 5_000_000, "10 MB": 10_000_000}
 END_GRACE_S = 20.0
 
 Samples = list[tuple[float, int]]
 
 
-def _python(hosts: Hosts, side: int, *arguments: str) -> list[str]:
-    return hosts.command(side, [sys.executable, "-m", *arguments])
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": f"{PACKAGES}:{PACKAGES.parent}"}
+def _python(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", *arguments]
 
 
 class _Flow:
@@ -48,10 +42,10 @@ class _Flow:
             receive += ["--key-file", str(hosts.folder / "key")]
         else:
             receive = ["bench.flow", "tcp-receive", str(self._port), str(self._out)]
-        ready = bound(hosts, "udp" if kind == "udpxfer" else "tcp", self._port)
-        stack.enter_context(service(_python(hosts, 1, *receive), ready, _environment()))
+        protocol = "udp" if kind == "udpxfer" else "tcp"
+        stack.enter_context(hosts.service(_python(*receive), protocol, self._port, environment()))
 
-    def start(self, seconds: float) -> subprocess.Popen[bytes]:
+    def start(self, seconds: float) -> Process:
         """Start to send."""
         port = str(self._port)
         if self._kind == "udpxfer":
@@ -59,7 +53,7 @@ class _Flow:
             send = ["bench.flow", "udpxfer", key, file, f"{RECEIVER}:{port}", str(seconds), str(self._out)]
         else:
             send = ["bench.flow", "tcp-send", self._kind, RECEIVER, port, str(seconds)]
-        return subprocess.Popen(_python(self._hosts, 0, *send), env=_environment())
+        return self._hosts.start(0, _python(*send), environment())
 
     def samples(self) -> Samples:
         """What had arrived when."""
@@ -74,7 +68,7 @@ class _Flow:
 def _run_flows(network: Network, kinds: list[str], seconds: float) -> list[Samples]:
     """All flows at the same time for ``seconds``; times count from the first one's first sample."""
     with two_hosts(network) as hosts, contextlib.ExitStack() as stack:
-        _make_key(hosts)
+        make_key(hosts)
         with (hosts.source / "long").open("wb") as file:
             file.truncate(int(network.rate_mbit * 125_000 * (seconds + 5)))
         flows = [_Flow(hosts, kind, number, stack) for number, kind in enumerate(kinds)]
@@ -83,11 +77,6 @@ def _run_flows(network: Network, kinds: list[str], seconds: float) -> list[Sampl
         told = [flow.samples() for flow in flows]
     begin = min(samples[0][0] for samples in told)
     return [[(moment - begin, there) for moment, there in samples] for samples in told]
-
-
-def _make_key(hosts: Hosts) -> None:
-    key = [sys.executable, "-m", "udpxfer", "keygen", str(hosts.folder / "key")]
-    subprocess.run(key, env=_environment(), check=True, stdout=subprocess.DEVNULL)
 
 
 def mbit_between(samples: Samples, begin: float, end: float) -> float:
@@ -122,36 +111,6 @@ def goodput(rate_mbit: float) -> list[dict[str, Any]]:
     return rows
 
 
-def files(rate_mbit: float, repeats: int) -> list[dict[str, Any]]:
-    """Seconds for short files, alternating between udpxfer and TCP BBR by socat."""
-    rows = []
-    for rtt_ms in RTTS_MS:
-        for loss_pct in LOSSES_PCT:
-            with two_hosts(Network(rate_mbit, rtt_ms, loss_pct)) as hosts:
-                rows += [_file(hosts, name, rtt_ms, loss_pct, repeats) for name in FILES]
-    return rows
-
-
-def _file(hosts: Hosts, name: str, rtt_ms: float, loss_pct: float, repeats: int) -> dict[str, Any]:
-    source, target = hosts.source / "file", hosts.target / "file"
-    source.write_bytes(os.urandom(FILES[name]))
-    copies: dict[str, list[float]] = {"udpxfer": [], "udpxfer transfer": [], "bbr": []}
-    for _ in range(repeats):
-        for kind, peer in (("udpxfer", "udpxfer"), ("bbr", "socat-bbr")):
-            target.unlink(missing_ok=True)
-            copy = PEERS[peer](hosts, source, target)
-            if target.read_bytes() != source.read_bytes():
-                raise BenchError(f"{peer} delivered another file than it was given")
-            copies[kind].append(copy.process_s)
-            if copy.transfer_s is not None:
-                copies["udpxfer transfer"].append(copy.transfer_s)
-    row: dict[str, Any] = {"rtt_ms": rtt_ms, "loss_pct": loss_pct, "file": name}
-    for kind, seconds in copies.items():
-        row[kind] = {"median": statistics.median(seconds), "min": min(seconds), "max": max(seconds)}
-    medians = ", ".join(f"{kind} {row[kind]['median']:.2f} s" for kind in copies)
-    return _report(row, f"{rtt_ms:g} ms, {loss_pct:g} % loss, {name}: {medians}")
-
-
 SHARING = {"cubic": ["udpxfer", "cubic"], "bbr": ["udpxfer", "bbr"], "own": ["udpxfer"] * 4}
 
 
@@ -177,21 +136,6 @@ def show_goodput(rows: list[dict[str, Any]]) -> str:
         cells = [row for row in rows if (row["rtt_ms"], row["loss_pct"]) == (rtt_ms, loss_pct)]
         values = " | ".join(f"{cell['mbit']:.1f} Mbit/s ({cell['share']:.0%})" for cell in cells)
         lines.append(f"| {rtt_ms:g} ms | {loss_pct:g} % | {values} |")
-    return "\n".join(lines)
-
-
-def show_files(rows: list[dict[str, Any]]) -> str:
-    """A Markdown table."""
-    lines = [
-        "| RTT | loss | file | udpxfer, transfer s | udpxfer, process s | socat, TCP BBR s |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        cells = [
-            f"{row[kind]['median']:.2f} ({row[kind]['min']:.2f} to {row[kind]['max']:.2f})"
-            for kind in ("udpxfer transfer", "udpxfer", "bbr")
-        ]
-        lines.append(f"| {row['rtt_ms']:g} ms | {row['loss_pct']:g} % | {row['file']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from udpxfer.modes import MODES
 
 from tests.lab.conftest import take_down
 from tests.lab.playbook import Lab
-from tests.project import ROOT, environment, run
+from tests.project import ROOT, run
 
 LAB_ID = "test-options"
 
@@ -66,18 +66,32 @@ def test_make_ssh_opens_a_shell() -> None:
 
 
 @pytest.mark.usefixtures("document")
-def test_bench_between_two_hosts(lab: Lab) -> None:
-    packages = f"{ROOT / 'files'}:{ROOT / 'roles/lab_embedded/files'}"
-    done = run(
-        *(sys.executable, "-m", "bench.lab", "--lab", str(lab.state), "--bytes", "1000000", "--repeats", "1"),
-        env=environment(PYTHONPATH=packages),
-    )
+def test_bench_with_more_and_more_servers(lab: Lab, tmp_path: Path) -> None:
+    less = f"--sizes 100KB --repeats 1 --lab {lab.state} --into {tmp_path}"
+    done = run("make", "bench", f"ARGS=--scale servers {less}")
     assert done.returncode == 0, done.stdout
+    rows = json.loads((tmp_path / "servers.json").read_text(encoding="utf-8"))["rows"]
+    assert {(row["servers"], row["mode"]) for row in rows} == {(count, mode) for count in (1, 2) for mode in MODES}
+    assert all(row["goodput_bytes_per_s"] > 0 for row in rows)
 
 
 def test_bench_beside_other_programs(tmp_path: Path) -> None:
-    table = tmp_path / "rows.json"
-    done = run("make", "bench", f"ARGS=--sizes 100KB --peers udpxfer --repeats 1 --json {table}")
+    less = f"--networks veth --sizes 100KB --peers udpxfer socat --repeats 1 --into {tmp_path}"
+    done = run("make", "bench", f"ARGS={less}")
     assert done.returncode == 0, done.stdout
-    (row,) = json.loads(table.read_text(encoding="utf-8"))
-    assert (row["peer"], row["bytes"]) == ("udpxfer", 100_000)
+    document = json.loads((tmp_path / "peers.json").read_text(encoding="utf-8"))
+    assert [(row["peer"], row["bytes"], row["copies"]) for row in document["rows"]] == [
+        ("udpxfer", 100_000, 1),
+        ("socat", 100_000, 1),
+    ]
+    assert all(row["cpu_s"] > 0 and row["peak_memory_bytes"] > 0 for row in document["rows"])
+    assert document["about"]["socat"] != "unknown"
+    assert (tmp_path / "peers.svg").stat().st_size > 0
+
+
+def test_bench_with_more_and_more_sessions(tmp_path: Path) -> None:
+    done = run("make", "bench", f"ARGS=--scale sessions --repeats 1 --into {tmp_path}")
+    assert done.returncode == 0, done.stdout
+    rows = json.loads((tmp_path / "sessions.json").read_text(encoding="utf-8"))["rows"]
+    assert [row["sessions"] for row in rows] == [1, 10, 100]
+    assert all(0 < row["jain_index"] <= 1 for row in rows)

@@ -43,7 +43,7 @@ RUN_BY = {
     r"ansible-playbook -i inventory/real\.yml run_all\.yml --ask-vault-pass": f"{MAIN_JOB}::test_a_locked_key_is_the_same_key",
     # The embedded lab.
     r"ansible-playbook run_all\.yml -e lab_impairment=\w+": f"{OPTIONS}::test_more_servers_impairment_and_repeats",
-    r"ansible-playbook run_all\.yml -e lab_servers=5": f"{OPTIONS}::test_more_servers_impairment_and_repeats",
+    r"ansible-playbook run_all\.yml -e lab_servers=\d+": f"{OPTIONS}::test_more_servers_impairment_and_repeats",
     r"ansible-playbook playbooks/sweep\.yml( -e '\{sweep_profiles: .*)?": f"{CONDITIONS}::test_sweep_runs_modes_under_each_profile",
     r"ansible-playbook playbooks/scenario\.yml -e scenario_failure=\w+": f"{CONDITIONS}::test_transfer_survives_the_failure_of_its_server",
     r"make status( ARGS=--json)?": f"{CONDITIONS}::test_make_status_tells_hosts_and_links",
@@ -64,8 +64,9 @@ RUN_BY = {
     r"docker build -t udpxfer-lab-alpine gns3/": f"{GNS3}::test_main_job_succeeds_in_all_modes",
     r"ansible-playbook -i inventory/gns3\.yml run_all\.yml -e lab_id=.*": "tests/static/test_playbooks.py::test_each_of_a_class_has_a_project_of_its_own",
     # The program and its tools.
-    r"python -m bench": f"{OPTIONS}::test_bench_beside_other_programs",
-    r"python -m bench\.lab": f"{OPTIONS}::test_bench_between_two_hosts",
+    r"python -m bench --scale servers": f"{OPTIONS}::test_bench_with_more_and_more_servers",
+    r"python -m bench --scale sessions": f"{OPTIONS}::test_bench_with_more_and_more_sessions",
+    r"python -m bench --networks veth .*": f"{OPTIONS}::test_bench_beside_other_programs",
     r"udpxfer keygen( KEYFILE)?": "tests/unit/udpxfer/test_keys.py::test_a_new_key_is_private_and_loads",
     r"udpxfer send": "tests/network/test_transfer.py::test_a_rate_limit_is_kept",
     r"ansible-builder create": "tests/static/test_execution_environment.py::test_builder_makes_a_build_context",
@@ -97,7 +98,7 @@ BY_HAND = {"--ask-vault-pass"}  # asks at a terminal; the test gives the same by
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 # Measurements of minutes; tests run the same program with less to do.
-TOO_LONG = {r"python -m bench --(goodput|fairness) .*"}
+TOO_LONG = {r"python -m bench( --(goodput|fairness|scale (sizes|rtt)).*)?"}
 
 COMMANDS = [(place, command) for page in PAGES for place, command in page.commands()]
 
