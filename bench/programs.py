@@ -127,5 +127,6 @@ def machine() -> dict[str, str]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "cryptography": importlib.metadata.version("cryptography"),
+        "tcp_congestion_control": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
         "load_average": f"{os.getloadavg()[0]:.1f}",
     }
