@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Run the benchmark; returns the exit status."""
     options = parser().parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what runs is ended, what was made is removed
     kind = options.scale or ("goodput" * options.goodput) or ("fairness" if options.fairness else "peers")
     used = [ALL[name] for name in {"peers": options.peers, "sizes": scale.SIZES_OF, "rtt": scale.RTT_OF}.get(kind, ())]
     tools = ["time", *(name for peer in used for name in peer.programs)]
@@ -138,3 +140,6 @@ if __name__ == "__main__":
     except BenchError as failure:
         print(f"bench: {failure}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        print("bench: interrupted; nothing is left behind", file=sys.stderr)
+        sys.exit(130)

@@ -94,8 +94,10 @@ class Process:
         try:
             _, status, used = os.wait4(self._process.pid, 0)
         except BaseException:
-            kill()
-            os.waitpid(self._process.pid, 0)
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                kill()
+                os.waitpid(self._process.pid, 0)
+            self._process.returncode = -signal.SIGKILL
             raise
         finally:
             timer.cancel()
