@@ -12,11 +12,18 @@ from pathlib import Path
 from udpxfer import __version__
 
 from . import cells, lab, plots, programs, scale, sharing
-from .networks import NETWORKS
+from .networks import DEFAULT_NETWORKS, NETWORKS
 from .peers import CIRCUMSTANCES, PEERS
 from .programs import BenchError
 
-SIZES = {"100KB": 100_000, "10MB": 10_000_000, "500MB": 500_000_000, "1GB": 1_000_000_000, "5GB": 5_000_000_000}
+SIZES = {
+    "100KB": 100_000,
+    "5MB": 5_000_000,
+    "10MB": 10_000_000,
+    "500MB": 500_000_000,
+    "1GB": 1_000_000_000,
+    "5GB": 5_000_000_000,
+}
 DEFAULT_SIZES, SCALE_SIZES = ("100KB", "10MB", "1GB"), ("100KB", "10MB")
 ALL = {**PEERS, **CIRCUMSTANCES}
 
@@ -27,7 +34,8 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add("--peers", nargs="+", choices=ALL, default=list(PEERS), metavar="PEER", help=", ".join(ALL))
     add("--sizes", nargs="+", choices=SIZES, metavar="SIZE", help=f"{', '.join(SIZES)}; else {' '.join(DEFAULT_SIZES)}")
-    add("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NETWORK", help=", ".join(NETWORKS))
+    networks = f"{', '.join(NETWORKS)}; else {' '.join(DEFAULT_NETWORKS)}"
+    add("--networks", nargs="+", choices=NETWORKS, default=DEFAULT_NETWORKS, metavar="NETWORK", help=networks)
     add("--repeats", type=int, default=5, help="copies of each cell (5)")
     add("--limit", type=float, default=120.0, metavar="SECONDS", help="of copying in a cell; one copy at least (120)")
     add("--into", type=Path, default=Path("results/bench"), metavar="DIR", help="for JSON and drawings (results/bench)")

@@ -50,5 +50,8 @@ NETWORKS: dict[str, Network | None] = {
     "wan": Network(100, 50),
     "wan-loss1": Network(100, 50, 1),
     "wan-loss5": Network(100, 50, 5),
+    "dsl-loss1": Network(20, 50, 1),
+    "dsl-loss10": Network(20, 50, 10),
 }
 """By name; None: the plain wire."""
+DEFAULT_NETWORKS = ("veth", "wan", "wan-loss1", "wan-loss5")

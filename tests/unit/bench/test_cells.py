@@ -11,7 +11,7 @@ import pytest
 from bench import cells
 from bench.cells import Plan, Row, hopeless, outcome, summary
 from bench.hosts import Hosts
-from bench.networks import NETWORKS
+from bench.networks import DEFAULT_NETWORKS, NETWORKS
 from bench.peers import Copy, Peer
 from bench.processes import TooSlowError, Usage
 from bench.programs import BenchError
@@ -107,7 +107,9 @@ def test_what_was_too_slow_with_less_is_left_out() -> None:
 
 
 def test_the_estimate_of_a_cell_does_not_exceed_its_limit() -> None:
-    whole = Plan(dict(NETWORKS), {"1GB": GB}, {"one": Peer(print), "two": Peer(print)}, 5, LIMIT_S)  # type: ignore[arg-type]
+    networks = {name: NETWORKS[name] for name in DEFAULT_NETWORKS}
+    peers = {name: Peer(print) for name in ("one", "two")}  # type: ignore[arg-type]
+    whole = Plan(networks, {"1GB": GB}, peers, 5, LIMIT_S)
     assert 0 < whole.estimate_s(whole.cells()) <= LIMIT_S * len(whole.cells())
     assert whole.estimate_s([]) == 0
 
