@@ -176,6 +176,9 @@ def test_what_gns3_cannot_do_is_refused(lab: Gns3Lab) -> None:
     refused = lab.play("playbooks/lab_impair.yml", "-e", "lab_impair=set", "-e", "lab_impairment=wan")
     assert refused.status != 0
     assert "GNS3 cannot do delay_ms" in refused.explain()
+    refused = lab.play("playbooks/scenario.yml", "-e", "scenario_failure=host_cut_off")
+    assert refused.status != 0
+    assert "needs the embedded lab" in refused.explain()
 
 
 def test_lossy_run_passes_and_capture_shows_it(lab: Gns3Lab) -> None:
