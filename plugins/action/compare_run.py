@@ -6,6 +6,7 @@ repeated at any time, without hosts.
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 import os
@@ -27,6 +28,7 @@ NO_RESULT = "the client has no result for it"
 HOST_FIELDS = ("python", "kernel", "release", "udpxfer", "machine", "processors", "interfaces")
 # Ends so when its command line is refused: a program that is older (or newer) than the mode.
 USAGE_STATUS = 2
+JOURNAL = "*/.udpxfer-*.journal"
 
 Json = dict[str, Any]
 
@@ -215,13 +217,17 @@ def mode_entry(folder: Path, plan: Json, images: dict[str, Json], arrived: dict[
 
 
 def unexpected_files(folder: Path, plan: Json) -> list[str]:
-    """Paths of received files that nobody was to send."""
+    """Paths of received files that nobody was to send.
+
+    A receiver keeps the journal of a complete file until the sender's last word, for a minute when that is lost; of an incomplete one
+    there is a part too.
+    """
     expected = {
         f"{transfer['server']}/{mode}/{transfer['image']}" for mode in plan["modes"] for transfer in plan["transfers"]
     }
     received = folder / "received"
     found = {path.relative_to(received).as_posix() for path in received.rglob("*") if not path.is_dir()}
-    return sorted(found - expected)
+    return sorted(path for path in found - expected if not fnmatch.fnmatch(path, JOURNAL))
 
 
 def attempts(modes: list[Json]) -> list[tuple[str, Json]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.processes import lives, note_of
 
 DOCUMENTATION = r"""
 module: serve_images
@@ -31,23 +32,13 @@ STOP_TIMEOUT_S = 5.0
 POLL_S = 0.05
 
 
-def started(pid: int) -> str | None:
-    """When a process began, in clock ticks since boot: with the pid it names one for good. None when there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    state, *fields = stat.rpartition(")")[2].split()
-    return None if state in "ZX" else fields[18]
-
-
 def running(note: Path) -> dict[str, Any] | None:
     """The server that the note names, None when it does not run."""
     try:
         server: dict[str, Any] = json.loads(note.read_text())
     except (FileNotFoundError, ValueError):
         return None
-    return server if started(server["pid"]) == server["started"] else None
+    return server if lives(server) else None
 
 
 def answers(host: str, port: int) -> bool:
@@ -79,7 +70,7 @@ def start(address: str, folder: Path, note: Path) -> None:
         time.sleep(POLL_S)
     process.returncode = 0  # it is meant to outlive this module, so nobody waits for it
     unfinished = note.with_suffix(".new")
-    unfinished.write_text(json.dumps({"pid": process.pid, "started": started(process.pid), "address": address}))
+    unfinished.write_text(json.dumps({**note_of(process.pid), "address": address}))
     unfinished.replace(note)
 
 
@@ -89,7 +80,7 @@ def stop(server: dict[str, Any], note: Path) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(server["pid"], number)
         deadline = time.monotonic() + STOP_TIMEOUT_S
-        while started(server["pid"]) == server["started"] and time.monotonic() < deadline:
+        while lives(server) and time.monotonic() < deadline:
             time.sleep(POLL_S)
     note.unlink(missing_ok=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.gns3 import programs
-from tests.gns3.machine import Machine
+from tests.gns3.machine import Machine, discard
 
 
 @pytest.fixture(scope="module", params=programs.SERVERS)
@@ -27,9 +26,12 @@ def machine(version: str) -> Iterator[Machine]:
     if os.geteuid() != 0:
         pytest.fail("a GNS3 machine in namespaces needs root", pytrace=False)
     programs.CACHE.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="machine-", dir=programs.CACHE))
+    for abandoned in programs.CACHE.glob("machine-*"):  # by tests that were killed
+        if not Path("/proc", abandoned.name.split("-")[1]).exists():
+            discard(abandoned)
+    folder = Path(tempfile.mkdtemp(prefix=f"machine-{os.getpid()}-", dir=programs.CACHE))
     try:
         with Machine.running(folder) as running:
             yield running
     finally:
-        shutil.rmtree(folder)
+        discard(folder)

@@ -63,6 +63,21 @@ def wait_until(what: str, met: Callable[[], bool], timeout_s: float = START_TIME
         time.sleep(0.05)
 
 
+def control_group(folder: Path) -> str:
+    """Docker's, above the containers'; control groups have no namespaces that could be dropped."""
+    return f"gns3-test-{folder.name}"
+
+
+def discard(folder: Path) -> None:
+    """Remove what a machine leaves when nothing of it runs any more: its files and control groups."""
+    name = control_group(folder)
+    for group in [Path("/sys/fs/cgroup", name), *Path("/sys/fs/cgroup").glob(f"*/{name}")]:
+        for inner in sorted([group, *group.rglob("*/")], reverse=True):
+            with contextlib.suppress(FileNotFoundError):
+                inner.rmdir()
+    shutil.rmtree(folder)
+
+
 @dataclass
 class Machine:
     """Namespaces, and what runs in them. `folder` is for its files."""
@@ -109,18 +124,6 @@ class Machine:
             self._holder.stdout.close()  # type: ignore[union-attr]
         for daemon in self._daemons:
             daemon.wait()
-        for group in [
-            Path("/sys/fs/cgroup", self._control_group),
-            *Path("/sys/fs/cgroup").glob(f"*/{self._control_group}"),
-        ]:
-            for folder in sorted([group, *group.rglob("*/")], reverse=True):
-                with contextlib.suppress(FileNotFoundError):
-                    folder.rmdir()
-
-    @property
-    def _control_group(self) -> str:
-        """Docker's, above the containers'; control groups have no namespaces that could be dropped."""
-        return f"gns3-test-{self._pid}"
 
     def inside(self, *command: str, folder: Path = ROOT) -> list[str]:
         """The command that runs a command on the machine, from the project's top folder or another one."""
@@ -216,7 +219,7 @@ class Machine:
             "--ip6tables=false",
             "--bridge=none",
             "--cgroup-parent",
-            f"/{self._control_group}",
+            f"/{control_group(self.folder)}",
         ]
         if not may_have(CAP_SYS_RESOURCE):
             self.add_program("runc-without-resource", sys.executable, str(HERE / "runc_without_resource.py"))

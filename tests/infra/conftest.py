@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host
+from testinfra.utils.ansible_runner import AnsibleRunner
 
 from tests.project import ROOT
 
@@ -50,6 +53,42 @@ class Run:
             for transfer in mode["transfers"]:
                 if wanted.items() <= transfer.items():
                     yield mode["mode"], transfer
+
+
+class DockerNode(BaseBackend):  # type: ignore[misc]  # testinfra ships no types
+    """A host that Ansible reaches by the docker command, known by its name in the inventory."""
+
+    NAME = "docker"
+
+    def __init__(self, name: str, container: str, options: str) -> None:
+        """`options` of the docker command name another machine's daemon, for example."""
+        super().__init__(name)
+        self._container, self._options = container, options.replace("%", "%%")
+
+    def run(self, command: str, *args: str, **kwargs: Any) -> CommandResult:  # noqa: ARG002 (as testinfra calls it)
+        """Run a shell command there."""
+        line = self.get_command(command, *args)
+        return self.run_local(f"docker {self._options} exec %s /bin/sh -c %s", self._container, line)
+
+
+@functools.cache
+def docker_of(name: str, inventory: str | None) -> list[str]:
+    """Container and options of the docker command, which the inventory may give as templates: Ansible evaluates them."""
+    wanted = "msg={{ [ansible_docker_host, ansible_docker_extra_args | default('')] }}"
+    found: list[str] = AnsibleRunner.get_runner(inventory).run_module(name, "debug", wanted)["msg"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def host(host: Host) -> Host:
+    """A host of the inventory. testinfra would ask Docker for a container of its address, or Ansible, which takes seconds for each question."""
+    asked = host.backend
+    if not asked.HAS_RUN_ANSIBLE or asked.get_variables().get("ansible_connection") != "community.docker.docker":
+        return host
+    node = DockerNode(asked.get_hostname(), *docker_of(asked.get_hostname(), asked.ansible_inventory))
+    found = Host(node)
+    node.set_host(found)
+    return found
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -22,7 +22,9 @@ def test_what_was_sent_arrived_and_nothing_else(host: Host, the_run: Run) -> Non
         for mode, transfer in the_run.transfers(server=the_run.name_of(host))
     }
     assert expected
-    assert digests_below(host, f"{RECEIVED}/{the_run.run_id}") == expected
+    found = digests_below(host, f"{RECEIVED}/{the_run.run_id}")
+    # The journal of a complete file stays for a minute when the sender's last word was lost (docs/protocol.md).
+    assert {path: digest for path, digest in found.items() if not path.endswith(".journal")} == expected
 
 
 def test_received_files_are_the_users_alone(host: Host, the_run: Run) -> None:

@@ -31,7 +31,7 @@ RUN_BY = {
     r"ansible-playbook run_all\.yml --check --diff": f"{MAIN_JOB}::test_check_mode_works_on_bare_hosts_and_changes_none",
     r"ansible-playbook playbooks/lab_up\.yml": f"{MAIN_JOB}::test_check_mode_works_on_bare_hosts_and_changes_none",
     r"ansible-playbook( -e lab_id=main)? playbooks/lab_down\.yml": f"{MAIN_JOB}::test_down_leaves_nothing",
-    r"pytest tests/infra --ansible-inventory=inventory/\w+\.yml": f"{MAIN_JOB}::test_infra_checks_pass",
+    r"pytest tests/infra --ansible-inventory=inventory/(lab|real)\.yml": f"{MAIN_JOB}::test_infra_checks_pass",
     r"ansible-playbook run_all\.yml -e transfer_repeats=\d+": f"{OPTIONS}::test_more_servers_impairment_and_repeats",
     r"ansible-playbook playbooks/compare_runs\.yml -e .*": f"{OPTIONS}::test_make_compare_sees_no_difference_of_a_run_to_itself",
     # Own hosts.
@@ -57,7 +57,7 @@ RUN_BY = {
     r"(echo '.*' \| )?python3 roles/lab_embedded/files/lab\.py (up|status|down) \.lab/mine": f"{PROGRAM}::test_down_leaves_nothing",
     # GNS3.
     r"ansible-playbook -i inventory/gns3\.yml run_all\.yml": f"{GNS3}::test_main_job_succeeds_in_all_modes",
-    r"pytest tests/infra --force-ansible --ansible-inventory=inventory/gns3\.yml": f"{GNS3}::test_infra_checks_pass",
+    r"pytest tests/infra --ansible-inventory=inventory/gns3\.yml": f"{GNS3}::test_infra_checks_pass",
     r"ansible-playbook -i inventory/gns3\.yml playbooks/lab_link\.yml .*": f"{GNS3}::test_cable_is_pulled_and_plugged",
     r"ansible-playbook -i inventory/gns3\.yml playbooks/lab_impair\.yml .*": f"{GNS3}::test_impairment_is_set_and_reset",
     r"ansible-playbook -i inventory/gns3\.yml playbooks/lab_capture\.yml .*": f"{GNS3}::test_lossy_run_passes_and_capture_shows_it",

@@ -24,6 +24,14 @@ HOSTS = ["alpine-1", "alpine-2", "alpine-3"]
 MAIN_JOB = "run_all.yml"
 
 
+def projects(lab: Gns3Lab) -> list[str]:
+    """Names of the projects on the server."""
+    with lab.machine.network():
+        api = Api(GNS3, USER, PASSWORD)
+        api.connect()
+        return [project["name"] for project in api.get("/projects")]
+
+
 @dataclass(frozen=True)
 class Gns3Lab(Lab):
     """A lab on the test's GNS3 machine, whose user runs Ansible there too."""
@@ -104,6 +112,16 @@ def test_check_mode_makes_nothing(lab: Gns3Lab) -> None:
     assert lab.machine.check("docker", "ps", "--all", "--quiet") == ""
 
 
+def test_missing_image_is_named_before_anything_is_made(lab: Gns3Lab) -> None:
+    refused = lab.play("playbooks/lab_up.yml", "-e", "lab_gns3_image=nobodys")
+    assert refused.status != 0
+    (message,) = refused.messages
+    assert "has no Docker image nobodys:latest on its compute 'local'" in message
+    assert f"{IMAGE}:latest" in message  # what there is
+    assert "docker build -t nobodys:latest gns3/" in message
+    assert projects(lab) == []
+
+
 def test_main_job_succeeds_in_all_modes(lab: Gns3Lab, main_job: PlaybookRun) -> None:
     good(main_job)
     verified(lab, list(MODES))
@@ -116,10 +134,18 @@ def test_second_time_changes_nothing(lab: Gns3Lab) -> None:
     assert set(again.counts) >= set(HOSTS)
 
 
+def test_lab_belongs_to_one_run_at_a_time(lab: Gns3Lab) -> None:
+    first_process = 1  # of the machine: runs as long as that does
+    good(lab.play("playbooks/lab_up.yml", "-e", f"lab_controller_pid={first_process}"))
+    second = lab.play("playbooks/lab_up.yml")
+    assert second.status != 0
+    assert "belongs to a run that has not ended (process 1)" in second.explain()
+    (lab.state / "run.json").unlink()
+
+
 def test_infra_checks_pass(lab: Gns3Lab) -> None:
     run_folder = (lab.results / "latest").resolve()
-    # testinfra takes ansible_host for the container's name unless Ansible itself makes the connection.
-    arguments = ["tests/infra", "--force-ansible", f"--ansible-inventory={lab.inventory}", f"--run-folder={run_folder}"]
+    arguments = ["tests/infra", f"--ansible-inventory={lab.inventory}", f"--run-folder={run_folder}"]
     done = lab.machine.run("pytest", *arguments)
     assert done.returncode == 0, done.stdout
 
@@ -150,6 +176,9 @@ def test_what_gns3_cannot_do_is_refused(lab: Gns3Lab) -> None:
     refused = lab.play("playbooks/lab_impair.yml", "-e", "lab_impair=set", "-e", "lab_impairment=wan")
     assert refused.status != 0
     assert "GNS3 cannot do delay_ms" in refused.explain()
+    refused = lab.play("playbooks/scenario.yml", "-e", "scenario_failure=host_cut_off")
+    assert refused.status != 0
+    assert "needs the embedded lab" in refused.explain()
 
 
 def test_lossy_run_passes_and_capture_shows_it(lab: Gns3Lab) -> None:

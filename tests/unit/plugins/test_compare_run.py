@@ -43,6 +43,11 @@ def test_a_transfer_carries_all_digests_and_what_the_engine_measured(run: Path) 
     assert transfer["engine"] == {"seconds": 0.2, "rtt_s": 0.001}
 
 
+def test_a_journal_that_waits_for_the_senders_last_word_is_no_file_too_many(run: Path) -> None:
+    (run / "received/alpine-1/multi_thread/.udpxfer-0123.journal").write_bytes(b"{}\n")
+    assert compared(run)["verdict"] == {"passed": True, "reasons": []}
+
+
 def test_comparing_again_gives_the_same(run: Path) -> None:
     assert compared(run) == compared(run)
 
@@ -67,6 +72,11 @@ def swap_server(run: Path) -> None:
 
 def add(run: Path) -> None:
     (run / "received/alpine-1/multi_thread/extra").write_bytes(b"")
+
+
+def leave_part(run: Path) -> None:
+    for suffix in ("part", "journal"):
+        (run / f"received/alpine-1/multi_thread/.udpxfer-0123.{suffix}").write_bytes(b"")
 
 
 def forget_server(run: Path) -> None:
@@ -122,6 +132,7 @@ def never_run(run: Path) -> None:
         (lose, "multi_thread: image2.png to alpine-3: the file did not come back from the server"),
         (swap_server, "received/alpine-1/multi_thread/image2.png: nobody was to send it"),
         (add, "received/alpine-1/multi_thread/extra: nobody was to send it"),
+        (leave_part, "received/alpine-1/multi_thread/.udpxfer-0123.part: nobody was to send it"),
         (forget_server, "alpine-3: no files came back; it was not reached or not deployed"),
         (forget_manifest, "image2.png: the client's manifest does not name it"),
         (report_error, "multi_thread: image2.png to alpine-3: no_answer: nothing came back; start the receiver"),
