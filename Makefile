@@ -67,7 +67,8 @@ fuzz: venv ## Fuzz udpxfer's parsers and both ends with atheris for SECONDS (def
 	@tools/make_fuzz_packages.sh
 	@$(IN_VENV) PYTHONPATH=.cache/fuzz python -m tests.fuzz --seconds $(or $(SECONDS),70) $(ARGS)
 
-matrix: venv system ## The main job with every supported Ansible and Python, on Alpine and Debian (half an hour)
+matrix: venv ## The main job with every supported Ansible and Python, on Alpine and Debian (half an hour)
+	@tools/system_requirements.sh matrix
 	@$(IN_VENV) pytest tests/matrix $(ARGS)
 
 test-gns3: venv system ## The main job on real GNS3 servers of both versions, with real Docker nodes

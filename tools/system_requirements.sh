@@ -4,6 +4,7 @@
 #   tools/system_requirements.sh python   a Python for the virtual environment; prints its path
 #   tools/system_requirements.sh lab      the programs that playbooks and the embedded lab call
 #   tools/system_requirements.sh test     those, and what the tests look with or try besides
+#   tools/system_requirements.sh matrix   those, and what Debian hosts made of this machine's files need
 #   tools/system_requirements.sh browser  Chromium and its driver, in which the tests open the report
 set -eu
 PATH="$PATH:/usr/sbin:/sbin" # a plain user's PATH often lacks ip and debugfs
@@ -51,12 +52,24 @@ tshark tshark
 PAIRS
 }
 
+matrix_programs() {
+    test_programs
+    cat <<'PAIRS'
+sshd openssh-server
+systemctl systemd
+PAIRS
+}
+
 missing_lab_packages() {
     missing lab
 }
 
 missing_test_packages() {
     missing test
+}
+
+missing_matrix_packages() {
+    missing matrix
 }
 
 missing() {
@@ -97,9 +110,9 @@ complain() {
 }
 
 case "${1:-}" in
-python | lab | test | browser) ;;
+python | lab | test | matrix | browser) ;;
 *)
-    echo "usage: $0 python|lab|test|browser" >&2
+    echo "usage: $0 python|lab|test|matrix|browser" >&2
     exit 2
     ;;
 esac

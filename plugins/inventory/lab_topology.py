@@ -9,8 +9,15 @@ from typing import Any
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
-from ansible.template import trust_as_template
+from ansible.release import __version__ as ansible_version
 from ansible.utils.vars import load_extra_vars
+
+try:
+    from ansible.template import trust_as_template
+except ImportError:
+    # Every inventory plugin is loaded before the role preflight can look at the version.
+    message = f"This is ansible-core {ansible_version}; at least 2.19 is needed. `make run` installs the right one into .venv."
+    raise AnsibleParserError(message) from None
 
 # Ansible puts module_utils in the way of modules only; a plugin on the controller imports its neighbour itself.
 sys.path.append(str(Path(__file__).resolve().parents[1]))

@@ -37,8 +37,15 @@ fi
 hostname "$name"
 echo "$name" >etc/hostname
 : >etc/machine-id
-rm -f etc/systemd/system/default.target
+# Of what this machine has for a service, the host starts nothing but the SSH server.
+rm -rf etc/systemd/system/*.wants etc/systemd/system/default.target etc/rc[2-5].d
+mkdir etc/systemd/system/multi-user.target.wants
+ln -s /lib/systemd/system/ssh.service etc/systemd/system/multi-user.target.wants/
 ln -s /lib/systemd/system/multi-user.target etc/systemd/system/default.target
+# Sessions without logind: where control groups are of the first version, the end of a user's manager takes two minutes here, and a login waits for it.
+for service in systemd-logind dbus-org.freedesktop.login1; do
+    ln -sf /dev/null etc/systemd/system/$service.service
+done
 cp -r "$folder/files/$name/." .
 
 mkdir old

@@ -45,7 +45,9 @@ def inventory(debian: DebianHosts, scratch: Path, image_url: str, **variables: s
         "udpxfer_port": PORT,
         **variables,
     }
-    servers = {"debian-1": {"ansible_host": debian.addresses["debian-1"]}}
+    address = debian.addresses["debian-1"]
+    # A receiver that is bound to all addresses answers from the one that its host prefers, which here is another one.
+    servers = {"debian-1": {"ansible_host": address, "receiver_address": address}}
     clients = {"debian-2": {"ansible_host": debian.addresses["debian-2"]}}
     groups = {"servers": {"hosts": servers}, "clients": {"hosts": clients}}
     document = {

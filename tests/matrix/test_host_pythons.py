@@ -1,61 +1,57 @@
-"""The main job on hosts with every Python from the oldest supported on."""
+"""The main job on hosts with every Python from the oldest supported on, and the oldest packages on the oldest of them."""
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from tests.matrix.hosts import DebianHosts
+from tests.matrix.pythons import interpreter
 from tests.matrix.test_debian import document, inventory, play
-from tests.project import run
+from tests.project import ROOT, run
 
 pytestmark = pytest.mark.timeout(1800)
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+DEPENDENCIES = PROJECT["project"]["dependencies"]
 VERSIONS = ["3.9", "3.10", "3.11", "3.12", "3.13"]
 
 
-def lend(debian: DebianHosts, name: str, version: str, prefix: str, packages: Path) -> None:
+def lend(debian: DebianHosts, name: str, version: str, prefix: str, packages: str) -> None:
     """Makes this machine's Python of a version the host's first one, with the two packages the program needs."""
+    base, venv = f"/opt/python{version}", f"/opt/venv{version}"
     debian.shell(
         name,
         f"""set -e
-        mkdir -p /opt/python /usr/local/bin
-        mountpoint -q /opt/python && umount /opt/python
-        rm -rf /opt/venv
-        mount --bind {prefix} /opt/python
-        /opt/python/bin/python{version} -m venv --without-pip /opt/venv
-        cp -r {packages}/. /opt/venv/lib/python{version}/site-packages/
-        ln -sf /opt/venv/bin/python /usr/local/bin/python3
+        mkdir -p {base} /usr/local/bin
+        mount --bind {prefix} {base}
+        echo {base}/lib >/etc/ld.so.conf.d/python{version}.conf
+        ldconfig
+        {base}/bin/python{version} -m venv --without-pip {venv}
+        cp -r {packages}/. {venv}/lib/python{version}/site-packages/
+        printf '#!/bin/sh\\nexec {venv}/bin/python "$@"\\n' >/tmp/python3
+        chmod 755 /tmp/python3
+        mv /tmp/python3 /usr/local/bin/python3
         """,
     )
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_main_job(debian: DebianHosts, tmp_path: Path, image_url: str, version: str) -> None:
-    found = run("uv", "python", "find", "--no-python-downloads", version).stdout.strip()
-    if not Path(found).exists():
-        pytest.skip(f"no Python {version} on this machine")
+    found = interpreter(version)
     prefix = run(found, "-c", "import sys; print(sys.base_prefix)").stdout.strip()
     packages = tmp_path / "packages"
-    command = [
-        "uv",
-        "pip",
-        "install",
-        "--quiet",
-        "--python",
-        found,
-        "--target",
-        str(packages),
-        "requests",
-        "cryptography",
-    ]
-    installed = run(*command)
+    command = ["uv", "pip", "install", "--quiet", "--python", found, "--target", str(packages)]
+    if version == VERSIONS[0]:  # and the oldest packages, such as Debian 11 has
+        command += ["--resolution", "lowest-direct"]
+    installed = run(*command, *DEPENDENCIES)
     assert installed.returncode == 0, installed.stdout
     copied = f"/tmp/packages-{version}"
     for name in debian.addresses:
         debian.copy(name, packages, copied)
-        lend(debian, name, version, prefix, Path(copied))
+        lend(debian, name, version, prefix, copied)
     hosts = inventory(
         debian, tmp_path, image_url, ansible_user="root", ansible_python_interpreter="/usr/local/bin/python3"
     )

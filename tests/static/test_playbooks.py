@@ -14,6 +14,7 @@ from tests.project import ROOT, run
 from tools import mode_docs, role_docs
 
 PLAYBOOKS = [ROOT / "run_all.yml", *sorted((ROOT / "playbooks").glob("*.yml"))]
+EXAMPLE = ROOT / "inventory" / "real.example.yml"
 INVENTORIES = sorted((ROOT / "inventory").glob("*.yml"))
 
 
@@ -35,6 +36,21 @@ def test_inventory_has_servers_clients_and_every_mode(inventory: Path) -> None:
     assert groups["servers"]["hosts"]
     assert groups["clients"]["hosts"]
     assert {tuple(host["run_modes"]) for host in groups["_meta"]["hostvars"].values()} == {tuple(MODES)}
+
+
+def test_every_optional_variable_of_the_example_takes_effect(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    options = dict(re.findall(r"^ +# (\w+): (\d+)(?: +#|$)", text, re.MULTILINE)) | {"udpxfer_address": "198.51.100.11"}
+    assert {"udpxfer_port", "images_max_bytes"} <= options.keys()
+    wanted = {name: int(value) + 1 if value.isdigit() else value for name, value in options.items()}
+    for name, value in wanted.items():
+        text = re.sub(rf"# {name}: [\w.]+", f"{name}: {value}", text)
+    (tmp_path / "group_vars").symlink_to(EXAMPLE.parent / "group_vars")
+    (tmp_path / "real.yml").write_text(text, encoding="utf-8")
+    result = run("ansible-inventory", "-i", str(tmp_path / "real.yml"), "--list")
+    assert result.returncode == 0, result.stdout
+    server = json.loads(result.stdout)["_meta"]["hostvars"]["server-1"]
+    assert {name: server.get(name) for name in wanted} == wanted
 
 
 def test_each_of_a_class_has_a_project_of_its_own() -> None:

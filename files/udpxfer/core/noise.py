@@ -17,6 +17,7 @@ import hmac
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 PROTOCOL_NAME = b"Noise_NNpsk0_25519_AESGCM_SHA256"
 KEY_BYTES = 32
@@ -111,7 +112,7 @@ class Initiator:
     def __init__(self, state: _Symmetric, ephemeral: bytes) -> None:
         self._state = state
         self._ephemeral = X25519PrivateKey.from_private_bytes(ephemeral)
-        self.public = self._ephemeral.public_key().public_bytes_raw()
+        self.public = _public_bytes(self._ephemeral)
 
     def write(self, payload: bytes) -> bytes:
         """Message one: public ephemeral key and sealed ``payload``."""
@@ -150,7 +151,7 @@ class Responder:
     def write(self, payload: bytes, ephemeral: bytes) -> bytes:
         """Message two; ``ephemeral`` is a fresh 32-byte X25519 private key. Raises NoiseError on a useless peer key."""
         private = X25519PrivateKey.from_private_bytes(ephemeral)
-        public = private.public_key().public_bytes_raw()
+        public = _public_bytes(private)
         self._state.mix_hash(public)
         self._state.mix_key(public)
         self._state.mix_key(_exchange(private, self._remote))
@@ -169,6 +170,11 @@ def _read_ephemeral_and_payload(state: _Symmetric, message: bytes, private: X255
     state.mix_key(remote)
     state.mix_key(_exchange(private, remote))
     return state.decrypt_and_hash(message[KEY_BYTES:])
+
+
+def _public_bytes(private: X25519PrivateKey) -> bytes:
+    # The shorter public_bytes_raw came with cryptography 40; Debian 12 has 38.
+    return private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
 def _exchange(private: X25519PrivateKey, public: bytes) -> bytes:
