@@ -52,6 +52,10 @@ class PlaybookRun:
         """Whether a task with this in its name ran."""
         return any(name in task for task, _, _ in self._results())
 
+    def of(self, name: str, host: str) -> dict[str, Any]:
+        """What the task with this in its name said of a host."""
+        return next(result for task, of, result in self._results() if name in task and of == host)
+
     @property
     def messages(self) -> list[str]:
         """The error texts of what failed, in their order."""

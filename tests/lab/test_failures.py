@@ -20,6 +20,7 @@ from tests.lab.real_inventory import real_inventory
 
 MAIN_JOB = "run_all.yml"
 PLAYBOOKS = "tests/lab/playbooks"
+BUFFER = "net.core.rmem_max"
 HOSTS = {"alpine-1", "alpine-2", "alpine-3"}
 BAD_INVENTORY = {
     "all": {
@@ -87,6 +88,17 @@ def test_an_inventory_made_from_the_example_works(hosts: Lab) -> None:
     assert {host["name"] for host in document["hosts"]} == {"server-1", "server-2", "client-1"}
 
 
+def test_a_kernel_that_refuses_larger_socket_buffers_is_told(hosts: Lab) -> None:
+    wanted = 2**30
+    result = hosts.play(MAIN_JOB, "--tags", "deploy", "-e", f'{{"udpxfer_sysctls": {{"{BUFFER}": {wanted}}}}}')
+    assert result.status == 0, result.explain()
+    for host in HOSTS:
+        granted = int(shell(hosts, host, f"cat /proc/sys/{BUFFER.replace('.', '/')}")) >= wanted
+        kept = f"{BUFFER} = {wanted}" in shell(hosts, host, "cat /etc/sysctl.d/60-udpxfer.conf 2>/dev/null || true")
+        refused = result.of("Let the kernel grant large socket buffers", host)["refused"]
+        assert (granted, kept, BUFFER not in refused) in {(True, True, True), (False, False, False)}
+
+
 def test_a_host_that_cannot_be_reached_is_told(hosts: Lab) -> None:
     inventory = real_inventory(hosts)
     text = inventory.read_text(encoding="utf-8")
@@ -147,6 +159,17 @@ def test_a_server_lost_after_the_transfers_is_told(hosts: Lab) -> None:
         "alpine-1": True,
         "alpine-3": False,
     }
+    assert diagnosed(hosts) == HOSTS - {"alpine-3"}
+
+
+def test_a_silent_host_at_the_start_is_told(hosts: Lab) -> None:
+    plugged = hosts.play("playbooks/lab_link.yml", "-e", "lab_host=alpine-3", "-e", "lab_link=up")
+    assert plugged.status == 0, plugged.explain()
+    shell(hosts, "alpine-3", "start-stop-daemon -S -b -x /bin/sh -- -c 'rc-service dropbear stop; killall dropbear'")
+    result = hosts.play(MAIN_JOB, "-e", "lab_embedded_timeout_s=2", "-e", "ansible_ssh_retries=0")
+    assert result.status != 0
+    assert "alpine-3 (192.168.122.13): no SSH within 2 s" in result.messages[-1], result.explain()
+    assert "Nothing came from alpine-3." in result.messages[-1]
     assert diagnosed(hosts) == HOSTS - {"alpine-3"}
 
 

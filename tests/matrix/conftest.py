@@ -20,11 +20,14 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[hosts.DebianHos
     if lacking := hosts.missing():
         pytest.skip(f"this machine cannot lend itself as a Debian host; it lacks {', '.join(lacking)}")
     made = hosts.DebianHosts(tmp_path_factory.mktemp("debian"), {"debian-1": "127.0.0.2", "debian-2": "127.0.0.3"})
+    buffers = Path("/proc/sys/net/core/rmem_max")  # the hosts share this machine's network and with it this setting
+    before = buffers.read_text(encoding="utf-8")
     try:
         made.up()
         yield made
     finally:
         made.down()
+        buffers.write_text(before, encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

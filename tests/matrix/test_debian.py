@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.timeout(1800)
 MAIN_JOB = "run_all.yml"
 PORT = 9371  # the hosts share this machine's network
 USER = "student"
+BUFFERS = "/proc/sys/net/core/rmem_max"  # of this machine, as the network is; removal puts it back
 # Packages, users, services and files as the hosts have them; what the package manager and logins write by themselves is left out.
 LISTING = """
 dpkg-query -W -f 'package ${db:Status-Abbrev} ${Package}\\n'
@@ -31,7 +33,7 @@ cat /proc/sys/net/core/rmem_max
 """
 
 
-def inventory(debian: DebianHosts, scratch: Path, image_url: str, **variables: str | bool) -> Path:
+def inventory(debian: DebianHosts, scratch: Path, image_url: str, **variables: Any) -> Path:
     """An inventory beside the project's group_vars, as inventory/real.yml is."""
     folder = scratch / "inventory"
     folder.mkdir(exist_ok=True)
@@ -78,6 +80,12 @@ def changes(debian: DebianHosts, former: dict[str, list[str]]) -> dict[str, list
     return {name: lines for name, lines in found.items() if lines}
 
 
+def buffers_after_a_boot(debian: DebianHosts, name: str) -> int:
+    """What the kernel grants once settings were lost and read anew, as a boot does."""
+    script = f"echo 212992 >{BUFFERS} && /lib/systemd/systemd-sysctl >&2; cat {BUFFERS}"
+    return int(debian.shell(name, script))
+
+
 @pytest.fixture(scope="module")
 def before(debian: DebianHosts) -> dict[str, list[str]]:
     """The hosts with a user who may not become root yet."""
@@ -115,13 +123,20 @@ def test_a_user_who_may_not_become_root_is_told(
 def test_main_job_and_removal(
     debian: DebianHosts, with_sudo: dict[str, list[str]], scratch: Path, image_url: str, method: str
 ) -> None:
-    hosts = inventory(debian, scratch, image_url, ansible_user=USER, ansible_become=True, ansible_become_method=method)
+    larger = int(debian.shell("debian-1", f"cat {BUFFERS}")) + 4096
+    options = {
+        "ansible_become": True,
+        "ansible_become_method": method,
+        "udpxfer_sysctls": {"net.core.rmem_max": larger},
+    }
+    hosts = inventory(debian, scratch, image_url, ansible_user=USER, **options)
     checked = play(scratch, hosts, MAIN_JOB, "--check", "--diff")
     assert checked.status == 0, checked.explain()
     assert changes(debian, with_sudo) == {}
 
     result = play(scratch, hosts, MAIN_JOB)
     assert result.status == 0, result.explain()
+    assert buffers_after_a_boot(debian, "debian-1") == larger
     run = document(scratch)
     assert run["verdict"] == {"passed": True, "reasons": []}
     assert [mode["mode"] for mode in run["modes"]] == list(MODES)  # type: ignore[attr-defined]

@@ -68,6 +68,8 @@ def main() -> int:
         result = _run(arguments)
     except (LabError, OSError) as error:
         print(f"lab: {error}", file=sys.stderr)
+        if isinstance(error, lab.SilentHostError) and lab.Lab(arguments.folder.resolve()).holder() is not None:
+            print(json.dumps({"silent": error.host}))  # the others can still be looked at
         return 1
     if result is not None:
         if arguments.verb in ("up", "down"):

@@ -40,6 +40,14 @@ class LabNotReadyError(LabError):
     """The lab runs but does not answer (yet)."""
 
 
+class SilentHostError(LabError):
+    """A host does not answer; the others of the lab may."""
+
+    def __init__(self, host: str, text: str) -> None:
+        super().__init__(text)
+        self.host = host
+
+
 @dataclass(frozen=True)
 class Lab:
     """One lab, by its folder."""
@@ -352,8 +360,9 @@ def _wait_for_ssh(lab: Lab, timeout_s: float) -> dict[str, Any]:
             return found
         if time.monotonic() > deadline:
             console = _log(lab, f"{silent['name']}.console.log")
-            raise LabError(
-                f"{silent['name']} ({silent['address']}): no SSH within {timeout_s:.0f} s; its console:\n{console}"
+            raise SilentHostError(
+                silent["name"],
+                f"{silent['name']} ({silent['address']}): no SSH within {timeout_s:.0f} s; its console:\n{console}",
             )
         time.sleep(POLL_S)
 
