@@ -24,7 +24,7 @@ VERSIONS = [
 # What the controller needs beside Ansible, and what the tests need.
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PACKAGES = [package for package in PROJECT["optional-dependencies"]["lab"] if not package.startswith("ansible")]
-PACKAGES += [*PROJECT["dependencies"], "pytest", "pytest-timeout", "hypothesis"]
+PACKAGES += [*PROJECT["dependencies"], "pytest", "pytest-timeout", "pytest-xdist", "hypothesis"]
 OLDEST = yaml.safe_load((ROOT / "roles" / "preflight" / "defaults" / "main.yml").read_text(encoding="utf-8"))[
     "preflight_ansible_oldest"
 ]

@@ -43,7 +43,7 @@ class LabNotReadyError(LabError):
 class SilentHostError(LabError):
     """A host does not answer; the others of the lab may."""
 
-    def __init__(self, host: str, text: str) -> None:
+    def __init__(self, text: str, host: str) -> None:
         super().__init__(text)
         self.host = host
 
@@ -361,8 +361,8 @@ def _wait_for_ssh(lab: Lab, timeout_s: float) -> dict[str, Any]:
         if time.monotonic() > deadline:
             console = _log(lab, f"{silent['name']}.console.log")
             raise SilentHostError(
-                silent["name"],
                 f"{silent['name']} ({silent['address']}): no SSH within {timeout_s:.0f} s; its console:\n{console}",
+                silent["name"],
             )
         time.sleep(POLL_S)
 
