@@ -22,6 +22,7 @@ from tests.static.documents import Page
 # by the sentence before them, those of a development tool on its own terminal only.
 CALLS = {
     "LabError",
+    "SilentHostError",
     "LabNotReadyError",
     "Gns3Error",
     "AnsibleParserError",
