@@ -16,8 +16,9 @@ try:
     from ansible.template import trust_as_template
 except ImportError:
     # Every inventory plugin is loaded before the role preflight can look at the version.
-    message = f"This is ansible-core {ansible_version}; at least 2.19 is needed. `make run` installs the right one into .venv."
-    raise AnsibleParserError(message) from None
+    raise AnsibleParserError(
+        f"This is ansible-core {ansible_version}; at least 2.19 is needed. `make run` installs the right one into .venv."
+    ) from None
 
 # Ansible puts module_utils in the way of modules only; a plugin on the controller imports its neighbour itself.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
