@@ -6,6 +6,7 @@ The tests tell one story, in this order: from bare hosts to lost ones. Texts: go
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.lab.conftest import take_down
 from tests.lab.golden import expected, normal
 from tests.lab.hosts_seen import shell
 from tests.lab.playbook import Lab, PlaybookRun
+from tests.lab.program import wait_until
 from tests.lab.real_inventory import real_inventory
 
 MAIN_JOB = "run_all.yml"
@@ -165,7 +167,11 @@ def test_a_server_lost_after_the_transfers_is_told(hosts: Lab) -> None:
 def test_a_silent_host_at_the_start_is_told(hosts: Lab) -> None:
     plugged = hosts.play("playbooks/lab_link.yml", "-e", "lab_host=alpine-3", "-e", "lab_link=up")
     assert plugged.status == 0, plugged.explain()
-    shell(hosts, "alpine-3", "start-stop-daemon -S -b -x /bin/sh -- -c 'rc-service dropbear stop; killall dropbear'")
+    # After a moment, so that this session ends in peace.
+    end = "start-stop-daemon -S -b -x /bin/sh -- -c 'sleep 1; rc-service dropbear stop; killall dropbear'"
+    shell(hosts, "alpine-3", end)
+    command = ["ssh", "-F", str(hosts.state / "ssh_config"), "alpine-3", "true"]
+    assert wait_until(lambda: subprocess.run(command, check=False, capture_output=True).returncode == 255)
     result = hosts.play(MAIN_JOB, "-e", "lab_embedded_timeout_s=2", "-e", "ansible_ssh_retries=0")
     assert result.status != 0
     assert "alpine-3 (192.168.122.13): no SSH within 2 s" in result.messages[-1], result.explain()
