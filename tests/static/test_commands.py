@@ -98,7 +98,7 @@ BY_HAND = {"--ask-vault-pass"}  # asks at a terminal; the test gives the same by
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 # Measurements of minutes; tests run the same program with less to do.
-TOO_LONG = {r"python -m bench( --(goodput|fairness|scale (sizes|rtt)).*)?"}
+TOO_LONG = {r"python -m bench( --(goodput|fairness|networks dsl|scale (sizes|rtt)).*)?"}
 
 COMMANDS = [(place, command) for page in PAGES for place, command in page.commands()]
 
