@@ -24,8 +24,8 @@ RTT_S = 0.05
 class Shared:
     """A bottleneck of RATE with a queue of ``queue_bdp`` bandwidth-delay products."""
 
-    def __init__(self, queue_bdp: float = 1.0, rtt_s: float = RTT_S, loss: float = 0.0) -> None:
-        self.rng = random.Random(SEED)
+    def __init__(self, queue_bdp: float = 1.0, rtt_s: float = RTT_S, loss: float = 0.0, seed: int = SEED) -> None:
+        self.rng = random.Random(seed)
         self.simulation = Simulation()
         self.bottleneck = Bottleneck(self.simulation, self.rng, RATE, queue_bdp * RATE * rtt_s, loss)
         self._rtt_s, self._loss = rtt_s, loss
@@ -88,6 +88,15 @@ def test_own_flows_share_equally_whenever_they_start(queue_bdp: float) -> None:
     rates = shared.rates(15.0, 60.0)
     assert jain_index(rates) >= 0.9
     assert sum(rates) >= 0.9 * RATE
+
+
+@pytest.mark.parametrize("seed", [4, 9])
+def test_own_flows_share_a_queue_that_is_empty_now_and_then(seed: int) -> None:
+    """With seed 4 two of them once took the losses of such a queue for the path's own, and left the others a tenth."""
+    shared = Shared(0.5, seed=seed)
+    for _ in range(4):
+        shared.core(shared.rng.uniform(0.0, 12.0))
+    assert jain_index(shared.rates(15.0, 60.0)) >= 0.95
 
 
 def test_alone_the_queue_stays_short() -> None:

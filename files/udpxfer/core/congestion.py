@@ -51,7 +51,7 @@ PROBE_RTT_S = 0.2
 MODEL_SHARE = 0.85
 """Congestion never takes more of the window than this share of the model leaves."""
 CALM_ROUNDS = 2
-"""One congestion shows in two rounds, and counts once; that of the start shows while it drains."""
+"""One congestion shows in two rounds, and counts once; that of the start shows while it drains, which takes two more."""
 LOSSY_FLOOR = 0.003
 """Where a path loses more than this by itself, TCP CUBIC is hardly there to share with (RFC 9438 section 5.2, figure 2)."""
 LOSSY_GROWTH = 1.1
@@ -233,7 +233,7 @@ class Congestion:
             full |= self._full_count >= FULL_ROUNDS
         if full:
             self._phase = Phase.DRAIN
-            self._calm_until = self._rounds + CALM_ROUNDS + 1
+            self._calm_until = self._rounds + 2 * CALM_ROUNDS
 
     def _update_bound(self, now: float, acked_bytes: int, lost_bytes: int, queue_s: float, new_round: bool) -> None:
         """Congestion bounds the window like CUBIC's; without it the bound grows until it is none."""

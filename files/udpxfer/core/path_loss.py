@@ -33,6 +33,8 @@ SHORT_OF_PEAK = 1 / 3
 """... and so is one of this share of the longest that was seen of late, ..."""
 PEAK_DECAY = 0.98
 """... which is forgotten by this factor with every block."""
+MEAN_OF_LONGEST = 0.4
+"""A queue that flows fill and drain within a round is empty for a moment in each: its mean must be short, too, or no more than this share of the longest."""
 
 
 def is_short(queue_s: float, min_rtt_s: float) -> bool:
@@ -48,30 +50,35 @@ class PathLoss:
         """The share of segments that the path loses without congestion."""
         self._shares: deque[float] = deque(maxlen=BLOCKS)
         self._arrived = self._lost = 0
-        self._queue_s = math.inf
-        self._previous_queue_s = 0.0
-        self._peak_s = 0.0
+        self._queues_s: list[float] = []
+        self._previous_queue_s = self._previous_mean_s = 0.0
+        self._peak_s = self._longest_s = 0.0
 
     def add(self, arrived: int, lost: int, queue_s: float, min_rtt_s: float, new_round: bool) -> bool:
         """Count segments; True when congestion shows. ``queue_s`` is infinite when this was no sample of it."""
         self._arrived += arrived
         self._lost += lost
-        self._queue_s = min(self._queue_s, queue_s)
+        if queue_s != math.inf:
+            self._queues_s.append(queue_s)
         total, lost = self._arrived + self._lost, self._lost
-        if not new_round or total < BLOCK_SEGMENTS or self._queue_s == math.inf:
+        if not new_round or total < BLOCK_SEGMENTS or not self._queues_s:
             return False
         expected = self.floor * total
         congested = lost > max(expected + EXCESS_SHARE * total + DEVIATIONS * math.sqrt(expected), 2)
         self._learn(lost / total, min_rtt_s)
-        self._previous_queue_s, self._queue_s = self._queue_s, math.inf
+        self._queues_s.clear()
         self._arrived = self._lost = 0
         return congested
 
     def _learn(self, share: float, min_rtt_s: float) -> None:
         """What is lost in a full queue shows a round later: so the queue must have been short in the round before as well."""
-        self._peak_s = max(self._queue_s, self._peak_s * PEAK_DECAY)
-        queue_s = max(self._queue_s, self._previous_queue_s)
-        short = is_short(queue_s, min_rtt_s) or queue_s <= self._peak_s * SHORT_OF_PEAK
+        least, mean = min(self._queues_s), statistics.fmean(self._queues_s)
+        self._peak_s = max(least, self._peak_s * PEAK_DECAY)
+        self._longest_s = max(*self._queues_s, self._longest_s * PEAK_DECAY, 0.0)
+        least, self._previous_queue_s = max(least, self._previous_queue_s), least
+        mean, self._previous_mean_s = max(mean, self._previous_mean_s), mean
+        short = is_short(least, min_rtt_s) or least <= self._peak_s * SHORT_OF_PEAK
+        short &= is_short(mean, min_rtt_s) or mean <= self._longest_s * MEAN_OF_LONGEST
         if not short:
             self.floor *= DECAY
             return
