@@ -311,6 +311,8 @@ class Ports:
             for state in (port, host):
                 while " state UP " not in run(*state) and time.monotonic() < deadline:
                     time.sleep(CARRIER_POLL_S)
+        # An address that was asked for in vain meanwhile would count as unreachable for some seconds more.
+        run("ip", "neigh", "flush", "dev", "br0")
 
     def _one_packet_each(self, name: str) -> None:
         """Let the host send packet by packet: the kernel's rules would lose or delay a batch (GSO) as one."""
