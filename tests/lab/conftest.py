@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import signal
 from collections.abc import Callable, Iterator
@@ -38,6 +39,16 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield test_lab
         take_down(test_lab)
         signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def lab_of_its_own(lab_id: str, folder: Path) -> Iterator[Lab]:
+    """A lab for one module, brought up by that module's first playbook."""
+    made = Lab(lab_id, folder)
+    made.copy_inventory()
+    take_down(made)
+    yield made
+    take_down(made)
 
 
 @pytest.fixture

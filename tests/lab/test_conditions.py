@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.conftest import take_down
+from tests.lab.conftest import lab_of_its_own, take_down
 from tests.lab.playbook import Lab
 from tests.project import run
 
@@ -20,12 +20,8 @@ HOSTS = ["alpine-1", "alpine-2", "alpine-3"]
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """A lab of this module's own, brought up by the first playbook."""
-    made = Lab(LAB_ID, tmp_path_factory.mktemp("lab"))
-    made.copy_inventory()
-    take_down(made)
-    yield made
-    take_down(made)
+    with lab_of_its_own(LAB_ID, tmp_path_factory.mktemp("lab")) as made:
+        yield made
 
 
 def make(lab: Lab, target: str, **variables: str) -> tuple[int, str]:

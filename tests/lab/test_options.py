@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from udpxfer.modes import MODES
 
-from tests.lab.conftest import take_down
+from tests.lab.conftest import lab_of_its_own
 from tests.lab.playbook import Lab
 from tests.project import ROOT, run
 
@@ -19,11 +19,8 @@ LAB_ID = "test-options"
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    made = Lab(LAB_ID, tmp_path_factory.mktemp("lab"))
-    made.copy_inventory()
-    take_down(made)
-    yield made
-    take_down(made)
+    with lab_of_its_own(LAB_ID, tmp_path_factory.mktemp("lab")) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

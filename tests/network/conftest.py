@@ -54,6 +54,20 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": f"{ROOT / 'files'}{os.pathsep}{ROOT}"}
 
 
+def receive_in_vain(bind: str, into: Path, key: Path) -> str:
+    """What a receiver says that cannot start; it must end with status 1."""
+    ended = subprocess.run(
+        command("receive", "--bind", bind, "--into", into, "--key-file", key),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=START_DEADLINE_S,
+        check=False,
+    )
+    assert ended.returncode == 1
+    return ended.stderr
+
+
 @dataclasses.dataclass
 class Outcome:
     """Exit status and results of a `send`."""

@@ -29,7 +29,6 @@ class Outcome:
     transfers: int  # sends that were started
     done: int
     crashes: int
-    virtual_s: float
 
 
 class Story:
@@ -58,7 +57,7 @@ class Story:
             world.idle(max(HOSTILE_S - world.clock.now, 0) + TOMBSTONE_S * 3)
             world.check_nothing_left()
             done = sum(send.done for send in world.sends)
-            return Outcome(len(world.sends), done, world.crashes, world.clock.now)
+            return Outcome(len(world.sends), done, world.crashes)
 
     # ------------------------------------------------------------------- sends
 

@@ -13,6 +13,8 @@ from udpxfer.core.noise import Handshake
 from udpxfer.core.sealing import ControlChannel
 from udpxfer.errors import Code
 
+from tests.fuzz.targets import PARSERS
+
 U32 = st.integers(0, 2**32 - 1)
 U64 = st.integers(0, 2**64 - 1)
 OFFERS = st.builds(
@@ -38,15 +40,6 @@ ACKS = st.builds(
     partial=st.lists(st.tuples(U32, U64), max_size=wire.MAX_PARTIAL).map(tuple),
 )
 RANGES = st.lists(st.tuples(U32, U32), max_size=wire.MAX_RANGES).map(tuple)
-PARSERS = [
-    wire.offer_message_untrusted,
-    wire.answer_message_untrusted,
-    wire.offer_untrusted,
-    wire.answer_untrusted,
-    wire.refuse_untrusted,
-    wire.ack_untrusted,
-    wire.digests_untrusted,
-]
 
 
 @given(OFFERS)
