@@ -96,7 +96,8 @@ def test_a_bad_link(
     wire.impair(IMPAIRMENTS[name])
     outcome = start_send(f"{source}={receiver.address}", system=wire.sender).end()
     assert_arrives(outcome, source, receiver)
-    assert outcome.transfers[0]["datagram_bytes"] == 1472
+    # The link's own size, or the next one when offers of the first were lost again and again.
+    assert outcome.transfers[0]["datagram_bytes"] in (1472, 1452)
     assert outcome.transfers[0]["segmentation"] == "on"
 
 

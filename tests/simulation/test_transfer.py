@@ -116,6 +116,16 @@ def test_segmented_sends_that_vanish_are_noticed(world: World) -> None:
     assert send.ended_at < 5
 
 
+@pytest.mark.parametrize("failed", [55, 60, 91])
+def test_a_short_queue_and_late_answers_are_not_taken_for_a_network_that_swallows_segmented_sends(failed: int) -> None:
+    there = Path(0.001, rate=1e6, queue_bytes=3000, interrupt_s=0.01)
+    back = Path(0.001, jitter_s=0.05, loss=0.2, interrupt_s=0.01)
+    with World(failed) as world:
+        send = transfer(world, world.rng.randbytes(500_000), there, back)
+    assert send.done
+    assert not send.delivery.segments_vanish
+
+
 def test_a_small_image_over_a_long_path_takes_five_round_trips(world: World) -> None:
     """One for the handshake, then 10, 20 and 40 segments in three flights of an initial window of 10 (RFC 6928)."""
     delay_s = 0.05

@@ -41,8 +41,8 @@ STALLED_ROUND_TRIPS = 10
 MAX_GIVEN_UP = 64
 CAREFUL_RECORDS = 8
 """When more than one record of so many fails to authenticate, the sender tells digests beforehand."""
-VANISHING_PROBES = 3
-"""So many probes in a row answered, and no other send: the network swallows segmented sends without a word."""
+VANISHING_SENDS = 5
+"""So many segmented sends lost whole, so many others answered meanwhile: the network swallows what is left to the kernel."""
 
 
 class State(enum.Enum):
@@ -73,23 +73,51 @@ class _InFlight:
         "count",
         "first_sent",
         "mask",
-        "probe",
         "received_bytes",
         "received_clock",
         "record",
+        "segmented",
         "time",
+        "whole",
     )
 
     def __init__(self, record: int, mask: int, count: int, probe: bool, time: float) -> None:
         self.record = record
         self.mask = mask
         self.count = count
-        self.probe = probe
         self.time = time
+        self.segmented = count > 1 and not probe
+        self.whole = True  # nothing of it has arrived
         self.received_bytes = 0
         self.received_clock = 0
         self.first_sent = time
         self.app_limited = False
+
+
+class _Vanishing:
+    """Does the network swallow sends that were left to the kernel to segment? (Some tunnels do, without a word.)"""
+
+    def __init__(self) -> None:
+        self._lost = 0
+        self._answered: set[int] = set()
+
+    @property
+    def noticed(self) -> bool:
+        """Segmented sends are lost whole again and again, and only others are answered."""
+        return self._lost >= VANISHING_SENDS <= len(self._answered)
+
+    def lost(self, flight: _InFlight) -> None:
+        """A send counts as lost."""
+        self._lost += flight.segmented and flight.whole
+
+    def arrived(self, flight: _InFlight, number: int) -> None:
+        """Something of a send has arrived."""
+        flight.whole = False
+        if flight.segmented:
+            self._lost = 0
+            self._answered.clear()
+        else:
+            self._answered.add(number)
 
 
 class _Record:
@@ -171,11 +199,11 @@ class Sender:
         self._asked_at = now
         self._loss_at: float | None = None
         self._largest = 0
-        self._probes_answered = 0
+        self._vanishing = _Vanishing()
         self._listed_below = 0
         self._may_repair = False
         self._told_lost = 0  # of the lost datagrams, those that congestion control knows of
-        self._given_up: dict[int, float] = {}  # sends that counted as lost a short while ago, and when they left
+        self._given_up: dict[int, _InFlight] = {}  # sends that counted as lost a short while ago
 
     # ------------------------------------------------------------------ inputs
 
@@ -415,6 +443,7 @@ class Sender:
                 continue
             arrived = flight.mask & ~missing[flight.record]
             if arrived:
+                self._vanishing.arrived(flight, number)
                 count = _count(arrived)
                 acked += count
                 state.flying &= ~arrived
@@ -459,13 +488,12 @@ class Sender:
                 self._lost[record] = None
 
     def _sample_round_trip(self, newest: _InFlight | None, latest: int, ack: Ack, now: float) -> float:
-        sent_at = newest.time if newest is not None else self._given_up.pop(latest, None)
-        if sent_at is None:
+        answered = newest if newest is not None else self._given_up.pop(latest, None)
+        if answered is None:
             return 0.0
-        if newest is not None:
-            self._probes_answered = self._probes_answered + 1 if newest.probe else 0
-            self.segments_vanish |= self._probes_answered >= VANISHING_PROBES
-        sample = now - sent_at - ack.delay_us / 1e6
+        self._vanishing.arrived(answered, latest)
+        self.segments_vanish |= self._vanishing.noticed
+        sample = now - answered.time - ack.delay_us / 1e6
         if sample <= 0:
             return 0.0
         self.round_trip.update(sample)
@@ -506,7 +534,8 @@ class Sender:
 
     def _lose(self, number: int, flight: _InFlight) -> None:
         del self._flights[number]
-        self._given_up[number] = flight.time
+        self._vanishing.lost(flight)
+        self._given_up[number] = flight
         if len(self._given_up) > MAX_GIVEN_UP:
             del self._given_up[next(iter(self._given_up))]
         self._flying_segments -= flight.count
