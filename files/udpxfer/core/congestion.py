@@ -18,7 +18,7 @@ from collections import deque
 
 from .cubic import CubicWindow
 from .geometry import MAX_DATAGRAM_BYTES
-from .path_loss import PathLoss, is_short
+from .path_loss import PathLoss, is_beyond_any_path, is_short
 from .recovery import HOST_DELAY_S
 
 INITIAL_WINDOW_SEGMENTS = 10
@@ -32,6 +32,8 @@ STARTUP_QUEUE_SHARE = 0.15
 """A longer queue than this share of the round trip is one: less is that of the bursts themselves."""
 STARTUP_WINDOW_GAIN = 3.0
 """Once there is a queue, the window doubles (RFC 5681 section 3.1) up to so many times what the model says."""
+STARTUP_LIMIT_GAIN = 8.0
+"""Before that as well the window stays within so many times what the model says, since nearly all of a burst may be lost."""
 FULL_QUEUE_SHARE = 0.25
 """A queue of this share of the round trip in all of a round's samples ends the start (as HyStart, RFC 9406)."""
 FULL_SAMPLES = 3
@@ -48,6 +50,8 @@ BANDWIDTH_WINDOW_S = 0.2
 """A delivery rate counts for ten rounds, and at least this long: a busy host must not look like a slow network."""
 MIN_RTT_WINDOW_S = 10.0
 PROBE_RTT_S = 0.2
+LEAST_RTT_GROWTH = 1.05
+"""When the shortest round trip is measured anew beside others that keep the queue full, only so much of it is believed to be the path."""
 MODEL_SHARE = 0.85
 """Congestion never takes more of the window than this share of the model leaves."""
 CALM_ROUNDS = 2
@@ -92,13 +96,16 @@ class Congestion:
         self._round_peak = 0  # of this round: largest flight, smallest queue, samples
         self._round_queue_s = math.inf
         self._round_samples = 0
+        self._round_arrived = self._round_lost = 0  # segments
         self._full_bandwidth = 0.0
         self._full_count = 0
         self._cycle = PROBE
         self._cycle_start = now
         self._cycle_bandwidth = 0.0
+        self._cycle_arrived = self._cycle_lost = 0  # segments of this part of the cycle
         self._min_rtt = rtt_s
         self._min_rtt_at = now
+        self._least_rtt = rtt_s
         self._probe_rtt_until = 0.0
         self._path_loss = PathLoss()
         self._bound = CubicWindow()
@@ -148,10 +155,12 @@ class Congestion:
         self._rounds += new_round
         self._update_bandwidth(now, rate, app_limited)
         self._update_min_rtt(now, rtt_s, in_flight)
-        queue_s = max(rtt_s - self._min_rtt, 0.0) if rtt_s > 0 else math.inf
+        queue_s = max(rtt_s - self._least_rtt, 0.0) if rtt_s > 0 else math.inf
         self._round_peak = max(self._round_peak, in_flight + acked_bytes + lost_bytes)
         self._round_queue_s = min(self._round_queue_s, queue_s)
         self._round_samples += rtt_s > 0
+        self._round_arrived += acked_bytes // self._datagram_bytes
+        self._round_lost += lost_bytes // self._datagram_bytes
         if self._phase is Phase.STARTUP and not app_limited:
             self._check_full(new_round)
         self._update_bound(now, acked_bytes, lost_bytes, queue_s, new_round)
@@ -159,6 +168,7 @@ class Congestion:
         self._update_window(acked_bytes, lost_bytes, queue_s)
         if new_round:
             self._round_peak, self._round_queue_s, self._round_samples = in_flight, math.inf, 0
+            self._round_arrived = self._round_lost = 0
         self._refresh()
 
     def on_probe_timeout(self, backoff: int) -> None:
@@ -169,7 +179,9 @@ class Congestion:
 
     def _refresh(self) -> None:
         """Work out rate, window and quantum once for all sends until the next acknowledgement."""
-        rate = self._gain() * self._bandwidth_to_send()
+        draining = self._phase is Phase.PROBE_BANDWIDTH and self._cycle == DRAIN
+        # Loss is not made up for then: what is of our own making must become less.
+        rate = self._gain() * (self.bandwidth if draining else self._bandwidth_to_send())
         if self._phase is Phase.STARTUP:
             # Samples lag behind the window while it grows.
             rate = max(rate, STARTUP_BURST * self._window / max(self._min_rtt, 0.0005))
@@ -211,6 +223,7 @@ class Congestion:
         if rtt_s > 0 and (rtt_s <= self._min_rtt or expired):
             self._min_rtt = rtt_s
             self._min_rtt_at = now
+            self._least_rtt = min(rtt_s, self._least_rtt * LEAST_RTT_GROWTH if expired else self._least_rtt)
         if expired and self._phase is Phase.PROBE_BANDWIDTH:
             self._phase = Phase.PROBE_RTT
             self._probe_rtt_until = 0.0
@@ -222,7 +235,7 @@ class Congestion:
                 self._start_cycle(now, CRUISE)
 
     def _check_full(self, new_round: bool) -> None:
-        """The start ends when a queue stands, or when the bandwidth has not grown for three rounds."""
+        """The start ends when a queue stands, when the bandwidth has not grown for three rounds, or when no path loses so much."""
         queue_s = max(FULL_QUEUE_SHARE * self._min_rtt, 2 * HOST_DELAY_S)
         full = self._round_samples >= FULL_SAMPLES and self._round_queue_s > queue_s
         if new_round and self.bandwidth >= self._full_bandwidth * FULL_GROWTH:
@@ -231,6 +244,7 @@ class Congestion:
         elif new_round:
             self._full_count += 1
             full |= self._full_count >= FULL_ROUNDS
+        full |= new_round and is_beyond_any_path(self._round_arrived, self._round_lost)
         if full:
             self._phase = Phase.DRAIN
             self._calm_until = self._rounds + 2 * CALM_ROUNDS
@@ -239,7 +253,12 @@ class Congestion:
         """Congestion bounds the window like CUBIC's; without it the bound grows until it is none."""
         size = self._datagram_bytes
         self._bound.grow(now, acked_bytes // size, self._min_rtt)
-        congested = self._path_loss.add(acked_bytes // size, lost_bytes // size, queue_s, self._min_rtt, new_round)
+        self._cycle_arrived += acked_bytes // size
+        self._cycle_lost += lost_bytes // size
+        steady = self._phase not in (Phase.STARTUP, Phase.DRAIN) and self._rounds >= self._calm_until
+        congested = self._path_loss.add(
+            acked_bytes // size, lost_bytes // size, queue_s, self._min_rtt, new_round, steady
+        )
         if congested and self._phase is not Phase.STARTUP and self._rounds >= self._calm_until:
             model = MODEL_SHARE * self._bandwidth_to_send() * self._min_rtt
             self._bound.reduce(now, min(self._round_peak, self._window) / size, model / size)
@@ -251,6 +270,9 @@ class Congestion:
         if self._phase is Phase.DRAIN and in_flight <= self.bandwidth * (self._min_rtt + HOST_DELAY_S):
             self._start_cycle(now, PROBE)
         elif self._phase is Phase.PROBE_BANDWIDTH and now - self._cycle_start > self._min_rtt + HOST_DELAY_S:
+            if self._cycle == CRUISE:  # what arrives in the round trip after it was sent while the queue drained
+                self._path_loss.add_drained(self._cycle_arrived, self._cycle_lost)
+            self._cycle_arrived = self._cycle_lost = 0
             self._cycle = (self._cycle + 1) % len(CYCLE_GAINS)
             self._cycle_start = now
             if self._cycle == PROBE:
@@ -268,6 +290,7 @@ class Congestion:
         self._phase = Phase.PROBE_BANDWIDTH
         self._cycle = cycle
         self._cycle_start = now
+        self._cycle_arrived = self._cycle_lost = 0
         self._cycle_bandwidth = self.bandwidth
 
     def _update_window(self, acked_bytes: int, lost_bytes: int, queue_s: float) -> None:
@@ -275,8 +298,10 @@ class Congestion:
         if self._phase is not Phase.STARTUP:
             target = min(WINDOW_GAIN * fits + 3 * self.quantum, self._bound.segments * self._datagram_bytes)
             self._window = max(min(self._window + acked_bytes, target), float(self._floor()))
-        elif queue_s <= max(STARTUP_QUEUE_SHARE * self._min_rtt, HOST_DELAY_S):
-            self._window += (STARTUP_BURST - 1) * (acked_bytes + lost_bytes)
+            return
+        grown = float(acked_bytes + lost_bytes)
+        if queue_s <= max(STARTUP_QUEUE_SHARE * self._min_rtt, HOST_DELAY_S):
+            grown, limit = (STARTUP_BURST - 1) * grown, STARTUP_LIMIT_GAIN * max(fits, self._initial)
         else:
             limit = max(STARTUP_WINDOW_GAIN * fits, self._initial)
-            self._window = max(self._window, min(self._window + acked_bytes + lost_bytes, limit))
+        self._window = max(self._window, min(self._window + grown, limit))

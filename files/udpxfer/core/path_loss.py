@@ -4,6 +4,9 @@ Radio links and bad cables lose whatever the load is; a full queue loses only wh
 is learnt from rounds in which the queue is short, and much more loss than that is congestion (the loss ceiling of BBRv2 and BBRv3,
 draft-ietf-ccwg-bbr section 4.5, over a floor that is learnt instead of zero). The queue is what a round trip takes longer than
 the shortest one.
+
+A flow that takes its own congestion for the path's loss makes up for it, and so keeps it up. What breaks this: now and then a flow
+sends for a round trip more slowly than the path carries. The path loses as much of that as ever, a queue of our making nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +28,9 @@ BLOCKS = 20
 FEW_BLOCKS = 5
 MAX_FLOOR = 0.25
 """More loss than this is never taken for the path's own."""
-DECAY = 0.985
+MAX_FIRST_FLOOR = 0.15
+"""Nor more than this while the flow looks for its rate: a flow that begins in a full queue takes it for an empty one."""
+DECAY = 0.97
 """A floor that cannot be seen again, since the queue is always long, is believed less with every block."""
 SHORT_QUEUE = 0.1
 """A queue of this share of the round trip is short, ..."""
@@ -36,10 +41,20 @@ PEAK_DECAY = 0.98
 MEAN_OF_LONGEST = 0.4
 """A queue that flows fill and drain within a round is empty for a moment in each: its mean must be short, too, or no more than this share of the longest."""
 
+DRAINED_MEMORY = 0.8
+"""What was lost while the queue drained is remembered for about five times."""
+DRAINED_DEVIATIONS = 2
+
 
 def is_short(queue_s: float, min_rtt_s: float) -> bool:
     """Whether a queue of ``queue_s`` seconds is short on a path whose round trip takes ``min_rtt_s`` without one."""
     return queue_s <= max(SHORT_QUEUE * min_rtt_s, HOST_DELAY_S)
+
+
+def is_beyond_any_path(arrived: int, lost: int) -> bool:
+    """Whether so many lost segments cannot be the path's own loss."""
+    expected = MAX_FLOOR * (arrived + lost)
+    return lost > expected + DEVIATIONS * math.sqrt(expected)
 
 
 class PathLoss:
@@ -48,14 +63,20 @@ class PathLoss:
     def __init__(self) -> None:
         self.floor = 0.0
         """The share of segments that the path loses without congestion."""
+        self._most = MAX_FLOOR
+        self._drained = self._drained_lost = 0.0
         self._shares: deque[float] = deque(maxlen=BLOCKS)
         self._arrived = self._lost = 0
         self._queues_s: list[float] = []
-        self._previous_queue_s = self._previous_mean_s = 0.0
+        self._previous_queue_s = self._previous_mean_s = self._previous_longest_s = 0.0
         self._peak_s = self._longest_s = 0.0
 
-    def add(self, arrived: int, lost: int, queue_s: float, min_rtt_s: float, new_round: bool) -> bool:
-        """Count segments; True when congestion shows. ``queue_s`` is infinite when this was no sample of it."""
+    def add(self, arrived: int, lost: int, queue_s: float, min_rtt_s: float, new_round: bool, steady: bool) -> bool:
+        """Count segments; True when congestion shows.
+
+        ``queue_s`` is infinite when this was no sample of it. ``steady`` is False while the flow looks for its rate: its bursts
+        then fill and drain a queue within a round, so that no more than the longest sample tells whether it was short.
+        """
         self._arrived += arrived
         self._lost += lost
         if queue_s != math.inf:
@@ -65,27 +86,41 @@ class PathLoss:
             return False
         expected = self.floor * total
         congested = lost > max(expected + EXCESS_SHARE * total + DEVIATIONS * math.sqrt(expected), 2)
-        self._learn(lost / total, min_rtt_s)
+        if self._was_short(min_rtt_s, steady) and lost <= (MAX_FLOOR if steady else MAX_FIRST_FLOOR) * total:
+            self._learn(lost / total)
+        else:
+            self.floor *= DECAY
         self._queues_s.clear()
         self._arrived = self._lost = 0
         return congested
 
-    def _learn(self, share: float, min_rtt_s: float) -> None:
+    def add_drained(self, arrived: int, lost: int) -> None:
+        """Count segments sent more slowly than the path carries: what the path loses by itself, it loses of them as well."""
+        self._drained = self._drained * DRAINED_MEMORY + arrived + lost
+        self._drained_lost = self._drained_lost * DRAINED_MEMORY + lost
+        if self._drained >= BLOCK_SEGMENTS:
+            likely = self._drained_lost + DRAINED_DEVIATIONS * math.sqrt(self._drained_lost + 1)
+            self._most = min(likely / self._drained, MAX_FLOOR)
+            self.floor = min(self.floor, self._most)
+
+    def _was_short(self, min_rtt_s: float, steady: bool) -> bool:
         """What is lost in a full queue shows a round later: so the queue must have been short in the round before as well."""
-        least, mean = min(self._queues_s), statistics.fmean(self._queues_s)
+        least, mean, longest = min(self._queues_s), statistics.fmean(self._queues_s), max(self._queues_s)
         self._peak_s = max(least, self._peak_s * PEAK_DECAY)
-        self._longest_s = max(*self._queues_s, self._longest_s * PEAK_DECAY, 0.0)
+        self._longest_s = max(longest, self._longest_s * PEAK_DECAY)
         least, self._previous_queue_s = max(least, self._previous_queue_s), least
         mean, self._previous_mean_s = max(mean, self._previous_mean_s), mean
+        longest, self._previous_longest_s = max(longest, self._previous_longest_s), longest
+        if not steady:
+            return is_short(longest, min_rtt_s)
         short = is_short(least, min_rtt_s) or least <= self._peak_s * SHORT_OF_PEAK
-        short &= is_short(mean, min_rtt_s) or mean <= self._longest_s * MEAN_OF_LONGEST
-        if not short:
-            self.floor *= DECAY
-            return
+        return short and (is_short(mean, min_rtt_s) or mean <= self._longest_s * MEAN_OF_LONGEST)
+
+    def _learn(self, share: float) -> None:
         self._shares.append(share)
         shares = sorted(self._shares)
         if len(shares) < FEW_BLOCKS:
             self.floor = shares[0] if len(shares) > 1 else 0.0
         else:  # the highest fifth may be congestion that was seen before the queue was
             self.floor = statistics.fmean(shares[: -(len(shares) // FEW_BLOCKS)])
-        self.floor = min(self.floor, MAX_FLOOR)
+        self.floor = min(self.floor, self._most)

@@ -130,6 +130,7 @@ def test_without_root_and_subordinate_ids_the_error_names_the_other_ways(
     lab: labs.Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(labs, "require", lambda *_: None)
     monkeypatch.setattr(labs, "AS_ROOT", ("sh", "-c", "echo no ids for you >&2; exit 1"))
     with pytest.raises(
         LabError, match=r"(?s)no ids for you.*usermod --add-subuids.*sudo.*gns3\.yml.*real\.example\.yml"
