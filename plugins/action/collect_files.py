@@ -52,6 +52,8 @@ def unpack(archive_path: Path, dest: Path, allowed: list[str]) -> None:
             remove(dest / name)
         for member in archive.getmembers():
             own(member)
+            # Other hosts' archives are unpacked at the same time, and tarfile makes missing parents in two steps.
+            (dest / member.name).parent.mkdir(parents=True, exist_ok=True)
         # PEP 706's filter does the same and more, but Debian 12's Python (3.11.2) is older than it.
         archive.extractall(dest, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))  # type: ignore[arg-type]  # noqa: S202 checked above
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -42,6 +43,18 @@ def test_packed_files_arrive_and_what_is_not_there_is_named(tmp_path: Path, caps
     digests = json.loads((tmp_path / "logs/alpine-1/repeats.json").read_text())
     wanted = {"bytes": 7, "sha256": hashlib.sha256(b"picture").hexdigest()}
     assert digests == {"multi_thread/image1.jpg": wanted}
+
+
+def test_another_host_may_make_the_same_parent_folder_at_the_same_moment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made_meanwhile(path: str, *_: object) -> None:
+        raise FileExistsError(path)
+
+    archive, _ = pack(tmp_path, capsys)
+    monkeypatch.setattr(os, "makedirs", made_meanwhile)
+    collect_files.unpack(archive, tmp_path, ALLOWED)
+    assert (tmp_path / "received/alpine-1/multi_thread/image1.jpg").exists()
 
 
 def test_host_describes_itself_even_without_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
