@@ -130,11 +130,6 @@ class Congestion:
         """Where the state machine stands."""
         return self._phase
 
-    @property
-    def path_loss(self) -> float:
-        """The share of datagrams that the path loses by itself."""
-        return self._path_loss.floor
-
     def on_ack(
         self,
         now: float,

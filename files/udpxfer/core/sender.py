@@ -138,7 +138,6 @@ class SenderStatistics:
     datagrams: int = 0
     retransmitted_datagrams: int = 0
     lost_datagrams: int = 0
-    probes: int = 0
     bad_records: int = 0
     overflows: int = 0
     bad_datagrams: int = 0
@@ -552,7 +551,6 @@ class Sender:
         """Nothing was heard for a probe timeout: send the oldest segments again, or ask (RFC 9002 section 6.2)."""
         self._backoff += 1
         self._asked_at = now
-        self.statistics.probes += 1
         self.congestion.on_probe_timeout(self._backoff)
         self._pacer.set_rate(now, self.congestion.rate)
         if self._flights:
