@@ -62,8 +62,9 @@ def _apply(content: bytearray, offset: int, page: bytes | None) -> None:
 def _status(entry: File | Directory) -> SimpleNamespace:
     if isinstance(entry, Directory):
         return SimpleNamespace(st_ino=id(entry), st_size=0, st_nlink=2, st_mtime_ns=0)
+    size = len(entry.content)
     return SimpleNamespace(
-        st_ino=id(entry), st_size=len(entry.content), st_nlink=entry.links, st_mtime_ns=entry.changes
+        st_ino=id(entry), st_size=size, st_blocks=-(-size // 512), st_nlink=entry.links, st_mtime_ns=entry.changes
     )
 
 

@@ -14,6 +14,8 @@ import hashlib
 import json
 import os
 import struct
+import time
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -27,6 +29,9 @@ FREE_RESERVE_BYTES = 64 * 1024 * 1024
 """Left free on the file system (a twentieth of a small one): a full disk must stop transfers, not the host."""
 
 PREALLOCATION_BYTES = 8 * 1024 * 1024
+PREALLOCATION_S = 0.00025
+"""A file system that notes a reservation needs some microseconds for a step. One that takes longer fills the file page by page
+(tmpfs) or has zeros written (NFS): that costs as much as the writes, which wait for it meanwhile, so these do the rest."""
 
 _ENTRY = struct.Struct(">III")  # first record, last record, CRC-32 of the two
 _PUBLISHED = struct.Struct(">I8s")  # a mark that is no range, and the identity of the published file
@@ -55,6 +60,7 @@ class Store:
         self._limits = limits
         self._published_bytes = 0
         self._unfinished: dict[tuple[str, str], int] = {}  # bytes of each file that has a part, by label and name
+        self._incoming: weakref.WeakSet[Incoming] = weakref.WeakSet()
         with _storage(f"cannot use the directory '{root}'"):
             os.makedirs(root, exist_ok=True)
             self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -107,10 +113,12 @@ class Store:
             directories = self._open_directories(offer.label, create=True)
         self._unfinished[offer.label, offer.name] = offer.file_bytes
         try:
-            return Incoming(offer, directories, stored, self._limits.overwrite, self._account)
+            incoming = Incoming(offer, directories, stored, self._limits.overwrite, self._account)
         except TransferError:
             _close(directories)
             raise
+        self._incoming.add(incoming)
+        return incoming
 
     def _account(self, offer: Offer, published: bool) -> None:
         """A file has its final name, or its part is gone."""
@@ -134,9 +142,10 @@ class Store:
 
     def _check_space(self, directory: int, wanted: int) -> None:
         status = os.fstatvfs(directory)
-        reserve = min(FREE_RESERVE_BYTES, status.f_blocks * status.f_frsize // 20)
-        if status.f_bavail * status.f_frsize < wanted + reserve:
-            raise TransferError(Code.DISK_FULL, f"{wanted} bytes do not fit ({reserve} bytes are kept free)")
+        kept = min(FREE_RESERVE_BYTES, status.f_blocks * status.f_frsize // 20)
+        kept += sum(incoming.unallocated_bytes() for incoming in self._incoming)
+        if status.f_bavail * status.f_frsize < wanted + kept:
+            raise TransferError(Code.DISK_FULL, f"{wanted} bytes do not fit ({kept} bytes are kept free)")
 
     @contextlib.contextmanager
     def _directories(self, label: str) -> Iterator[list[int]]:
@@ -293,6 +302,7 @@ class Incoming:
         self._part_name = _hidden_name(offer.name, "part")
         self._journal_name = _hidden_name(offer.name, "journal")
         self._unsynced: list[tuple[int, int]] = []
+        self._closed = False
         with _storage(f"cannot create '{offer.name}'"):
             if not stored:
                 # New files, never old ones truncated: these may have got another name (the published one) before a crash.
@@ -316,16 +326,25 @@ class Incoming:
         return os.open(name, flags, mode, dir_fd=self._directory)
 
     def preallocate(self) -> None:
-        """Reserve the disk space of the whole file. Raises TransferError (DISK_FULL)."""
+        """Reserve the disk space of the file, where this is quick. Raises TransferError (DISK_FULL)."""
         size = self._offer.file_bytes
         with _storage(f"no room for '{self._offer.name}'"):
             try:
                 # In steps, since the file cannot be written to while the file system reserves.
                 for start in range(0, size, PREALLOCATION_BYTES):
+                    began = time.monotonic()
                     os.posix_fallocate(self._part, start, min(PREALLOCATION_BYTES, size - start))
+                    if time.monotonic() - began > PREALLOCATION_S:
+                        break
             except OSError as error:
                 if error.errno not in _NO_PREALLOCATION:
                     raise
+
+    def unallocated_bytes(self) -> int:
+        """What the file system has yet to find room for."""
+        if self._closed:
+            return 0
+        return max(self._offer.file_bytes - os.fstat(self._part).st_blocks * 512, 0)
 
     def write(self, record: int, plain: memoryview) -> None:
         """Write a record. Raises TransferError."""
@@ -391,4 +410,5 @@ class Incoming:
             self._account(self._offer, False)
             with contextlib.suppress(OSError):
                 _remove(self._part_name, self._journal_name, directory=self._directory)
+        self._closed = True
         _close([self._part, self._journal, *self._directories])

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from udpxfer.core.geometry import RECORD_BYTES
 from udpxfer.core.sessions import Limits
 from udpxfer.core.wire import Offer
 from udpxfer.errors import Code, TransferError
-from udpxfer.io.store import Incoming, Store
+from udpxfer.io.store import PREALLOCATION_BYTES, PREALLOCATION_S, Incoming, Store
 
 CONTENT = os.urandom(3 * RECORD_BYTES + 5)
 
@@ -265,6 +268,43 @@ def test_a_file_that_does_not_fit_is_refused_before_a_byte_is_sent(store: Store)
     with pytest.raises(TransferError) as error:
         store.plan(offer_of(2**50))
     assert code_of(error) is Code.DISK_FULL
+
+
+def test_what_a_file_on_its_way_still_needs_is_not_promised_twice(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = len(CONTENT)
+    free = SimpleNamespace(f_bavail=size + size // 2, f_frsize=1, f_blocks=0)
+    monkeypatch.setattr(os, "fstatvfs", lambda _: free)
+    other = offer_of(size, "other")
+    incoming = store.create(OFFER, ())
+    with pytest.raises(TransferError) as error:
+        store.plan(other)
+    assert code_of(error) is Code.DISK_FULL
+    write_all(incoming)
+    store.plan(other)  # what is written, the file system counts itself
+    store.create(offer_of(size, "third"), ()).close(keep=True)
+    store.plan(other)
+
+
+def test_a_file_system_that_is_slow_to_reserve_is_left_to_the_writes(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+
+    def reserve(_descriptor: int, start: int, _count: int) -> None:
+        steps.append(start)
+
+    monkeypatch.setattr(os, "posix_fallocate", reserve)
+    monkeypatch.setattr(time, "monotonic", itertools.count(step=2 * PREALLOCATION_S).__next__)
+    incoming = store.create(offer_of(3 * PREALLOCATION_BYTES), ())
+    incoming.preallocate()
+    assert steps == [0]
+    monkeypatch.setattr(time, "monotonic", itertools.count(step=PREALLOCATION_S / 2).__next__)
+    incoming.preallocate()
+    assert steps[1:] == [0, PREALLOCATION_BYTES, 2 * PREALLOCATION_BYTES]
+    incoming.close(keep=False)
+    assert files(tmp_path) == []
 
 
 def test_a_file_system_without_hard_links(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
