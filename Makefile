@@ -7,17 +7,18 @@ ARGS ?=
 # Tools of .venv first; /usr/sbin because a plain user's PATH often lacks ip and debugfs.
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH:/usr/sbin:/sbin"
 
-# The verbs of a lab: of the one with this id.
-LAB ?= main
+# Another lab than that of inventory/group_vars/all/lab.yml: LAB=second.
+LAB ?=
+LAB_FOLDER = .lab/$(or $(LAB),main)
 HOST ?= alpine-1
 LAB_PROGRAM = $(IN_VENV) python roles/lab_embedded/files/lab.py
-LAB_PLAY = $(IN_VENV) ansible-playbook -e lab_id=$(LAB) playbooks
+PLAYBOOK = $(IN_VENV) ansible-playbook$(if $(LAB), -e lab_id=$(LAB))
 
 help: ## List the targets (default)
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-10s %s\n", $$1, $$2 }'
 
 run: venv system ## Main job: lab up, five modes, comparison, report (one mode: ARGS="--tags multi_thread")
-	@$(IN_VENV) ansible-playbook run_all.yml $(ARGS)
+	@$(PLAYBOOK) run_all.yml $(ARGS)
 
 test: venv ## Every check and test, on a lab of its own
 	@tools/system_requirements.sh test
@@ -25,28 +26,28 @@ test: venv ## Every check and test, on a lab of its own
 	@$(IN_VENV) pytest -n 2 --dist loadscope $(ARGS)
 
 down: venv system ## Remove the lab and all that a run left behind
-	@$(IN_VENV) ansible-playbook playbooks/lab_down.yml $(ARGS)
+	@$(PLAYBOOK) playbooks/lab_down.yml $(ARGS)
 
 status: venv ## Show the lab: hosts, links, impairments, captures (ARGS=--json)
-	@$(LAB_PROGRAM) status --table .lab/$(LAB) $(ARGS)
+	@$(LAB_PROGRAM) status --table $(LAB_FOLDER) $(ARGS)
 
 ssh: venv ## Shell on a host: HOST=alpine-1
-	@$(LAB_PROGRAM) exec .lab/$(LAB) $(HOST)
+	@$(LAB_PROGRAM) exec $(LAB_FOLDER) $(HOST)
 
 exec: venv ## Command on a host, with its exit status: HOST=alpine-1 CMD="uname -a"
-	@$(LAB_PROGRAM) exec .lab/$(LAB) $(HOST) "$$CMD"
+	@$(LAB_PROGRAM) exec $(LAB_FOLDER) $(HOST) "$$CMD"
 
 impair: venv ## Show the links' impairments, or set them on the running lab: PROFILE=lossy (perfect again: PROFILE=clean)
-	@$(LAB_PLAY)/lab_impair.yml -e lab_impair=$(if $(PROFILE),set -e lab_impairment=$(PROFILE),show) $(ARGS)
+	@$(PLAYBOOK) playbooks/lab_impair.yml -e lab_impair=$(if $(PROFILE),set -e lab_impairment=$(PROFILE),show) $(ARGS)
 
 link: venv ## Pull or plug a host's cable: HOST=alpine-3 STATE=down|up
-	@$(LAB_PLAY)/lab_link.yml -e lab_host=$(HOST) -e lab_link=$(STATE) $(ARGS)
+	@$(PLAYBOOK) playbooks/lab_link.yml -e lab_host=$(HOST) -e lab_link=$(STATE) $(ARGS)
 
 capture: venv ## Record what passes a host's port, into results/captures: HOST=alpine-2 STATE=start|stop
-	@$(LAB_PLAY)/lab_capture.yml -e lab_host=$(HOST) -e lab_capture=$(STATE) $(ARGS)
+	@$(PLAYBOOK) playbooks/lab_capture.yml -e lab_host=$(HOST) -e lab_capture=$(STATE) $(ARGS)
 
 graph: venv ## Draw the lab's topology into results: SVG and Mermaid
-	@$(LAB_PLAY)/lab_graph.yml $(ARGS)
+	@$(PLAYBOOK) playbooks/lab_graph.yml $(ARGS)
 
 lint: venv ## Static checks only: linters, types, specs, syntax
 	@$(IN_VENV) pytest tests/static $(ARGS)

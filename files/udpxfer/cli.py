@@ -91,7 +91,8 @@ def _parser() -> argparse.ArgumentParser:
 
     send = commands.add_parser("send", help="send files")
     send.add_argument("jobs", nargs="+", type=_assignment, metavar="FILE=HOST:PORT")
-    send.add_argument("--mode", required=True, choices=MODES, metavar="MODE", help=", ".join(MODES))
+    several = f"how several files overlap: {', '.join(MODES)} (default single_thread: one after the other)"
+    send.add_argument("--mode", default="single_thread", choices=MODES, metavar="MODE", help=several)
     send.add_argument("--key-file", required=True, metavar="KEYFILE")
     send.add_argument("--label", default="", help="store below this directory of the receiver")
     send.add_argument("--max-rate", type=_rate, metavar="RATE", help="for each file, for example 100mbit")

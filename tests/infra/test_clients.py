@@ -16,14 +16,13 @@ SENT = "/var/lib/udpxfer/sent"
 
 
 def test_images_are_those_of_the_run(host: Host, the_run: Run) -> None:
-    wanted = {transfer["image"] for _, transfer in the_run.transfers(client=the_run.name_of(host))}
+    wanted = {transfer["image"] for _, transfer in the_run.transfers("client", host)}
     found = digests_below(host, IMAGES)
-    assert wanted
     assert {image: found.get(image) for image in wanted} == {image: the_run.digests[image] for image in wanted}
 
 
 def test_every_mode_has_a_good_result_and_a_log(host: Host, the_run: Run) -> None:
-    for mode in the_run.modes:
+    for mode in {mode for mode, _ in the_run.transfers("client", host)}:
         output = host.check_output(
             f"cd {SENT}/{the_run.run_id} && cat {mode}.json && echo && echo LOG && cat {mode}.log"
         )

@@ -68,7 +68,7 @@ RUN_BY = {
     r"python -m bench --scale sessions": f"{OPTIONS}::test_bench_with_more_and_more_sessions",
     r"python -m bench --networks veth .*": f"{OPTIONS}::test_bench_beside_other_programs",
     r"udpxfer keygen( KEYFILE)?": "tests/unit/udpxfer/test_keys.py::test_a_new_key_is_private_and_loads",
-    r"udpxfer send": "tests/network/test_transfer.py::test_a_rate_limit_is_kept",
+    r"udpxfer (send|receive .*|send FILE=HOST:9000 .*)": "tests/unit/tools/test_release.py::test_the_one_file_is_all_a_transfer_takes",
     r"ansible-builder create": "tests/static/test_execution_environment.py::test_builder_makes_a_build_context",
     r"python tools/release\.py": "tests/unit/tools/test_release.py::test_zipapp_and_wheel_run",
 }
@@ -91,7 +91,7 @@ OF_OTHERS = {
     r"ansible-(builder build|navigator run) .*",
     r"apt(-get)? install [\w. +-]+",
     r"pip install [\w -]+",
-    r"virsh net-start default",
+    r"virsh net-start default( && virsh net-autostart default)?",
 }
 
 BY_HAND = {"--ask-vault-pass"}  # asks at a terminal; the test gives the same by a file

@@ -212,7 +212,8 @@ def tiles(run: RunData) -> list[tuple[str, str]]:
         found.append((f"fastest: {timed[0].name}", sentences.seconds(timed[0].wall.median)))
     if payload:
         found.append(("sent in each mode", sentences.size(payload)))
-    found.append(("measured rounds", str(run.document["repeats"])))
+    if run.document["repeats"] > 1:
+        found.append(("measured rounds", str(run.document["repeats"])))
     if run.document["impairment"]:
         found.append(("network", run.document["impairment"]))
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -63,6 +65,22 @@ def test_zipapp_and_wheel_run(built: Path, tmp_path: Path) -> None:
     subprocess.run(install, check=True)
     for command in (zipapp, [str(tmp_path / "venv/bin/udpxfer"), "--version"]):
         assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"udpxfer {__version__}\n"
+
+
+def test_the_one_file_is_all_a_transfer_takes(built: Path, tmp_path: Path) -> None:
+    udpxfer = [sys.executable, str(next(built.glob("*.pyz")))]
+    key, source, into = (str(tmp_path / name) for name in ("KEYFILE", "FILE", "DIR"))
+    Path(source).write_bytes(os.urandom(1_000_000))
+    subprocess.run([*udpxfer, "keygen", key], check=True)
+    receive = [*udpxfer, "receive", "--bind", "127.0.0.1:0", "--into", into, "--key-file", key]
+    with subprocess.Popen(receive, stdout=subprocess.PIPE) as receiver:
+        try:
+            assert receiver.stdout is not None
+            address = json.loads(receiver.stdout.readline())["address"]
+            subprocess.run([*udpxfer, "send", f"{source}={address}", "--key-file", key], check=True)
+        finally:
+            receiver.terminate()
+    assert Path(into, "FILE").read_bytes() == Path(source).read_bytes()
 
 
 def test_a_change_log_without_the_version_builds_nothing(tmp_path: Path) -> None:
