@@ -278,12 +278,10 @@ class SimulatedDisk:
         self._step()
         self._file(descriptor).resize(size)
 
-    def posix_fallocate(self, descriptor: int, offset: int, count: int) -> None:
+    def reserve(self, _descriptor: int, count: int) -> None:
+        """What stands in for `udpxfer.io.allocation.reserve`."""
         self._step()
-        file = self._file(descriptor)
         self._need(count)
-        if offset + count > len(file.content):
-            file.resize(offset + count)
 
     def fdatasync(self, descriptor: int) -> None:
         self._step()

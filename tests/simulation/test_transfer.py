@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 from udpxfer.core.geometry import RECORD_BYTES
-from udpxfer.core.sessions import HALF_OPEN_S
+from udpxfer.core.sessions import HALF_OPEN_S, Limits
 from udpxfer.core.wire import Kind
 
 from .network import Path
@@ -170,6 +170,34 @@ def test_a_sender_that_was_never_told_gets_done_even_after_somebody_replayed_its
     assert again.done
     world.idle(1.0)
     assert list(world.disk.files()) == ["file"]
+
+
+def test_a_sender_that_was_never_told_gets_done_from_the_receiver_that_follows_one_that_was_stopped(
+    world: World,
+) -> None:
+    job = Job(world.rng.randbytes(1000))
+    first = world.send(job)
+    world.run(DEADLINE_S, lambda: world.published(job))
+    world.kill(first)
+    world.stop_receiver()
+    world.idle(5.0)
+    again = world.send(job)
+    world.run(DEADLINE_S)
+    assert again.done, again.delivery.failure
+
+
+def test_who_goes_on_with_a_transfer_is_not_one_session_too_many(seed: int) -> None:
+    job = Job(random.Random(seed).randbytes(1_000_000), there=Path(rate=1e6))
+    with World(seed, Limits(sessions=1)) as world:
+        first = world.send(job)
+        world.idle(0.5)
+        other = world.send(Job(b"another file", name="other"))
+        world.kill(first)
+        again = world.send(job)
+        world.run(DEADLINE_S)
+    assert again.done, again.delivery.failure
+    assert other.delivery.failure is not None
+    assert other.delivery.failure.code.label == "too_many_sessions"
 
 
 def test_random_scenarios_are_repeatable() -> None:

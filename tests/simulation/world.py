@@ -251,7 +251,7 @@ class Receiver:
         sessions = list(self.sessions._sessions.values())
         assert sum(s.phase is Phase.HALF_OPEN for s in sessions) <= MAX_HALF_OPEN
         assert sum(s.phase is Phase.ENDED for s in sessions) <= MAX_ENDED + 1
-        assert sum(s.incoming is not None and not s.published for s in sessions) <= self._world.limits.sessions * 2
+        assert sum(s.incoming is not None for s in sessions) <= self._world.limits.sessions * 2
         lent = sum(len(s.receiver._partial) for s in sessions)
         pool = self.sessions._pool
         assert lent + len(pool._free) + pool._unused == self._world.pool_records, "a buffer is lost"
@@ -313,6 +313,7 @@ class World:
 
     def __enter__(self) -> Self:
         self._patches.enter_context(mock.patch.object(store, "os", self.disk))
+        self._patches.enter_context(mock.patch.object(store, "reserve", self.disk.reserve))
         self._patches.enter_context(mock.patch("udpxfer.core.sessions.POOL_RECORDS", self.pool_records))
         self.start_receiver()
         return self

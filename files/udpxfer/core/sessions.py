@@ -70,7 +70,7 @@ class Incoming(Protocol):
     """A file being received. `write` belongs to the loop; the other work may run in one other thread at a time."""
 
     def preallocate(self) -> None:
-        """Reserve the disk space of the whole file. Raises TransferError."""
+        """Reserve disk space, where that is quick. Raises TransferError."""
 
     def write(self, record: int, plain: memoryview) -> None:
         """Write a record. Raises TransferError."""
@@ -85,7 +85,7 @@ class Incoming(Protocol):
         """Give the file its name, durably. Raises TransferError."""
 
     def close(self, keep: bool) -> None:
-        """Close the file; with ``keep`` leave what a later resume needs."""
+        """Close the file; with ``keep`` leave what a later resume or a question about its end needs."""
 
 
 class Store(Protocol):
@@ -142,8 +142,7 @@ class _Session:
         self.phase = Phase.HALF_OPEN
         self.began_at = self.heard_at = self.synced_at = now
         self.finished = False  # the sender has confirmed its source
-        self.published = False
-        self.leftovers = False  # an earlier process has published the file, and what it left goes with this session
+        self.leftovers = False  # the file is published, and what is left of its way here goes with this session
         self.keep = True
         self.incoming: Incoming | None = None
         self.job: Future[None] | None = None
@@ -195,13 +194,15 @@ class Sessions:
 
     def wait_s(self) -> float:
         """After how many seconds to call `on_time` if nothing arrives before."""
-        return TIMER_S if any(s.receiver.ack_at is not None for s in self._sessions.values()) else MAX_WAIT_S
+        waiting = (s.receiver.ack_at for s in self._sessions.values() if s.phase is Phase.RECEIVING)
+        return TIMER_S if any(due is not None for due in waiting) else MAX_WAIT_S
 
     def close(self, now: float) -> None:
         """Make what is half received durable, so that it can be resumed, and say goodbye. No disk job may be running."""
         for session in list(self._sessions.values()):
             session.finished = False  # no new disk jobs
             self._settle_job(session, now)
+            session.leftovers = False  # who has not heard how it ended asks the next process
             if session.phase is Phase.RECEIVING and session.incoming is not None:
                 try:
                     session.incoming.sync(session.incoming.take_unsynced())
@@ -319,7 +320,6 @@ class Sessions:
             Geometry(offer.file_bytes, offer.datagram_bytes)
         except ValueError as error:
             raise TransferError(Code.PROTOCOL, str(error)) from error
-        self._check_number_of_sessions()
         return _Session(number, address, offer, self._plan(offer), now)
 
     def _check_number_of_sessions(self) -> None:
@@ -328,10 +328,16 @@ class Sessions:
             raise TransferError(Code.TOO_MANY_SESSIONS, f"{active} transfers are under way")
 
     def _plan(self, offer: wire.Offer) -> Plan:
-        """What is here of the offered file: known to a session of this process, or else found on disk."""
+        """What is here of the offered file: known to a session of this process, or else found on disk.
+
+        Only one that begins to write counts as one more: not who goes on with a session, or asks how it ended.
+        """
         writer = self._writer(offer)
         if writer is None:
-            return self._store.plan(offer)
+            plan = self._store.plan(offer)
+            if not plan.published:
+                self._check_number_of_sessions()
+            return plan
         if writer.offer.source_id != offer.source_id:
             raise TransferError(Code.BUSY, f"'{offer.name}' is being received already")
         return Plan(writer.receiver.complete_ranges())
@@ -339,7 +345,7 @@ class Sessions:
     def _writer(self, offer: wire.Offer) -> _Session | None:
         """The session that has the offered file's place on disk open and is not done with it."""
         for session in self._sessions.values():
-            if session.target == (offer.label, offer.name) and session.incoming is not None and not session.published:
+            if session.target == (offer.label, offer.name) and session.incoming is not None:
                 return session
         return None
 
@@ -357,7 +363,6 @@ class Sessions:
         session.receiver = Receiver(geometry, RecordCipher(keys.record), self._pool, WINDOW_RECORDS, session.stored)
         self._sessions[session.number] = session
         self._by_token[token] = session
-        self._socket.expect(geometry.segment_bytes)
 
     def _confirm(self, session: _Session, now: float) -> bool:
         """The peer has the session's keys: only now touch the disk. False when the session cannot go on (yet)."""
@@ -367,13 +372,12 @@ class Sessions:
             # Again, since much may have happened since the offer.
             plan, writer = self._plan(session.offer), self._writer(session.offer)
             if plan.published:
-                session.phase, session.leftovers = Phase.PUBLISHING, True
+                session.phase = Phase.PUBLISHING
                 self._start(session, lambda: self._store.settle(session.offer))
                 return True
             if not plan.covers(session.stored):
                 raise TransferError(Code.BUSY, "another session has changed what is stored of this file")
             if writer is None:
-                self._check_number_of_sessions()
                 self._create(session)
             elif writer.phase is Phase.RECEIVING:
                 self._take_over(session, writer)
@@ -384,6 +388,7 @@ class Sessions:
             return False
         session.phase = Phase.RECEIVING
         session.synced_at = now
+        self._socket.expect(session.receiver.geometry.segment_bytes)
         resumed = sum(last - first + 1 for first, last in session.stored)
         self._log.emit("accepted", **session.describe(), bytes=session.offer.file_bytes, resumed_records=resumed)
         return True
@@ -391,7 +396,7 @@ class Sessions:
     def _create(self, session: _Session) -> None:
         for other in self._sessions.values():
             if other.target == session.target:
-                self._close_file(other)  # published, and now somebody replaces it
+                other.leftovers = False  # published, and now somebody replaces it
         session.incoming = self._store.create(session.offer, session.stored)
         self._start(session, session.incoming.preallocate)
 
@@ -408,7 +413,7 @@ class Sessions:
         try:
             session.incoming.write(record, plain)
         except TransferError as error:
-            # A full disk stops the transfer, not the host: what was reserved is given back.
+            # A full disk stops the transfer, not the host: what it has is given back.
             self._fail(session, error, keep=error.code is not Code.DISK_FULL, now=now)
             return
         session.unsynced_bytes += len(plain)
@@ -454,10 +459,10 @@ class Sessions:
             failure = error if isinstance(error, TransferError) else TransferError(Code.INTERNAL, repr(error))
             self._fail(session, failure, keep=failure.code not in (Code.FILE_EXISTS, Code.DISK_FULL), now=now)
         elif session.phase is Phase.PUBLISHING:
-            session.published = True
-            session.keep = False
+            session.leftovers = True
             self._log_stored(session, now)
             self._end(session, wire.Control.DONE, b"", now)
+            self._close_file(session)
         else:
             self._publish_if_whole(session)
 

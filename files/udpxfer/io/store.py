@@ -14,8 +14,7 @@ import hashlib
 import json
 import os
 import struct
-import time
-import weakref
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -24,19 +23,14 @@ from ..core.names import HIDDEN_PREFIX, check_label, check_name
 from ..core.sessions import Limits, Plan, Ranges
 from ..core.wire import Offer
 from ..errors import Code, TransferError
+from .allocation import reserve
 
 FREE_RESERVE_BYTES = 64 * 1024 * 1024
 """Left free on the file system (a twentieth of a small one): a full disk must stop transfers, not the host."""
 
-PREALLOCATION_BYTES = 8 * 1024 * 1024
-PREALLOCATION_S = 0.00025
-"""A file system that notes a reservation needs some microseconds for a step. One that takes longer fills the file page by page
-(tmpfs) or has zeros written (NFS): that costs as much as the writes, which wait for it meanwhile, so these do the rest."""
-
 _ENTRY = struct.Struct(">III")  # first record, last record, CRC-32 of the two
 _PUBLISHED = struct.Struct(">I8s")  # a mark that is no range, and the identity of the published file
 _PUBLISHED_MARK = 0xFFFF_FFFF
-_NO_PREALLOCATION = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 _NO_LINK = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
@@ -60,13 +54,15 @@ class Store:
         self._limits = limits
         self._published_bytes = 0
         self._unfinished: dict[tuple[str, str], int] = {}  # bytes of each file that has a part, by label and name
-        self._incoming: weakref.WeakSet[Incoming] = weakref.WeakSet()
+        self._incoming: set[Incoming] = set()
+        self._leftovers_lock = threading.Lock()
         with _storage(f"cannot use the directory '{root}'"):
             os.makedirs(root, exist_ok=True)
             self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             probe = f"{HIDDEN_PREFIX}probe-{os.getpid()}"
             os.close(os.open(probe, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=self._root))
             os.unlink(probe, dir_fd=self._root)
+            self._leftovers = set(_journals(os.dup(self._root), "", depth=2))
 
     def close(self) -> None:
         """Close the directory."""
@@ -103,27 +99,31 @@ class Store:
             if not self._limits.overwrite:
                 where = f" below '{offer.label}'" if offer.label else ""
                 raise TransferError(Code.FILE_EXISTS, f"'{offer.name}' exists{where}")
-        done = sum(last - first + 1 for first, last in journal.stored) * RECORD_BYTES
-        self._check_space(directory, max(offer.file_bytes - done, 0))
+        part = _status(_hidden_name(offer.name, "part"), directory)
+        self._check_space(directory, _unallocated_bytes(offer, part) if part else offer.file_bytes)
         return Plan(journal.stored)
 
     def create(self, offer: Offer, stored: Ranges) -> Incoming:
         """The partial file of ``offer``, continued when ``stored`` names records. Raises TransferError."""
+        with self._leftovers_lock:
+            self._leftovers.discard((offer.label, _hidden_name(offer.name, "journal")))
         with _storage(f"cannot create '{offer.name}'"):
             directories = self._open_directories(offer.label, create=True)
         self._unfinished[offer.label, offer.name] = offer.file_bytes
         try:
-            incoming = Incoming(offer, directories, stored, self._limits.overwrite, self._account)
+            incoming = Incoming(offer, directories, stored, self._limits.overwrite, self._on_close)
         except TransferError:
             _close(directories)
             raise
         self._incoming.add(incoming)
         return incoming
 
-    def _account(self, offer: Offer, published: bool) -> None:
-        """A file has its final name, or its part is gone."""
-        self._published_bytes += self._unfinished.pop((offer.label, offer.name), 0) if published else 0
-        self._unfinished.pop((offer.label, offer.name), None)
+    def _on_close(self, incoming: Incoming, keep: bool) -> None:
+        """Account for a file that has its final name, whose part is gone, or whose part waits for a resume."""
+        self._incoming.discard(incoming)
+        if incoming.published or not keep:
+            size = self._unfinished.pop((incoming.offer.label, incoming.offer.name), 0)
+            self._published_bytes += size if incoming.published else 0
 
     def settle(self, offer: Offer) -> None:
         """Make durable what a receiver that died has published. Raises TransferError."""
@@ -137,8 +137,16 @@ class Store:
 
     def sweep(self) -> None:
         """Remove what a receiver that died left of published files; what can be resumed stays."""
-        with contextlib.suppress(OSError):
-            _sweep(os.dup(self._root), depth=2)
+        for label, journal in list(self._leftovers):
+            with self._leftovers_lock, contextlib.suppress(OSError):
+                if (label, journal) in self._leftovers:  # else a session has it now
+                    self._sweep(label, journal)
+
+    def _sweep(self, label: str, journal: str) -> None:
+        with self._directories(label) as directories:
+            mark = _read_hidden(journal, directories[-1])[-_ENTRY.size :]
+            if len(mark) == _ENTRY.size and _PUBLISHED.unpack(mark)[0] == _PUBLISHED_MARK:
+                _remove(journal[: -len("journal")] + "part", journal, directory=directories[-1])
 
     def _check_space(self, directory: int, wanted: int) -> None:
         status = os.fstatvfs(directory)
@@ -220,6 +228,7 @@ class _Journal:
 
     stored: Ranges = ()
     published: bytes = b""  # identity of the published file
+    valid_bytes: int = 0  # up to the first damaged entry
 
 
 def _read_journal(offer: Offer, directory: int) -> _Journal:
@@ -229,7 +238,7 @@ def _read_journal(offer: Offer, directory: int) -> _Journal:
     if not content.startswith(header):
         return _Journal()
     ranges: list[tuple[int, int]] = []
-    published = b""
+    published, valid = b"", len(header)
     for offset in range(len(header), len(content) - _ENTRY.size + 1, _ENTRY.size):
         entry = content[offset : offset + _ENTRY.size]
         first, last, check = _ENTRY.unpack(entry)
@@ -239,10 +248,11 @@ def _read_journal(offer: Offer, directory: int) -> _Journal:
             ranges.append((first, last))
         else:
             break
+        valid = offset + _ENTRY.size
     part = _status(_hidden_name(offer.name, "part"), directory)
     # A part with a second name is published already: writing to it would alter what was published.
     whole = part is not None and part.st_size == offer.file_bytes and part.st_nlink == 1
-    return _Journal(_merge(ranges) if whole else (), published)
+    return _Journal(_merge(ranges) if whole else (), published, valid)
 
 
 def _read_hidden(name: str, directory: int) -> bytes:
@@ -267,20 +277,29 @@ def _merge(ranges: list[tuple[int, int]]) -> Ranges:
     return tuple(merged)
 
 
-def _sweep(directory: int, depth: int) -> None:
+def _journals(directory: int, label: str, depth: int) -> Iterator[tuple[str, str]]:
+    """Label and name of each journal below a directory, which is closed then."""
     try:
         for name in os.listdir(directory):
             if name.startswith(HIDDEN_PREFIX) and name.endswith(".journal"):
-                content = _read_hidden(name, directory)
-                mark = content[-_ENTRY.size :]
-                if len(mark) == _ENTRY.size and _PUBLISHED.unpack(mark)[0] == _PUBLISHED_MARK:
-                    _remove(name[: -len("journal")] + "part", name, directory=directory)
+                yield label, name
             elif depth:
                 flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
                 with contextlib.suppress(OSError):
-                    _sweep(os.open(name, flags, dir_fd=directory), depth - 1)
+                    below = os.open(name, flags, dir_fd=directory)
+                    yield from _journals(below, f"{label}/{name}".lstrip("/"), depth - 1)
     finally:
         os.close(directory)
+
+
+def _unallocated_bytes(offer: Offer, part: os.stat_result) -> int:
+    """What of the file the file system has yet to find room for."""
+    return max(offer.file_bytes - part.st_blocks * 512, 0)
+
+
+def _append(journal: int, content: bytes) -> None:
+    if os.write(journal, content) != len(content):
+        raise OSError(errno.ENOSPC, "the disk took only a part of a journal's entry")
 
 
 class Incoming:
@@ -292,17 +311,17 @@ class Incoming:
         directories: list[int],
         stored: Ranges,
         overwrite: bool,
-        account: Callable[[Offer, bool], None],
+        on_close: Callable[[Incoming, bool], None],
     ) -> None:
-        self._offer = offer
-        self._account = account
+        self.offer = offer
+        self.published = False
+        self._on_close = on_close
         self._directories = directories
         self._directory = directory = directories[-1]
         self._overwrite = overwrite
         self._part_name = _hidden_name(offer.name, "part")
         self._journal_name = _hidden_name(offer.name, "journal")
         self._unsynced: list[tuple[int, int]] = []
-        self._closed = False
         with _storage(f"cannot create '{offer.name}'"):
             if not stored:
                 # New files, never old ones truncated: these may have got another name (the published one) before a crash.
@@ -310,9 +329,10 @@ class Incoming:
             opened: list[int] = []
             try:
                 opened.append(self._open(self._journal_name, 0o600, fresh=not stored))
-                if not stored:
-                    os.write(opened[0], _journal_header(offer))
-                    os.fdatasync(opened[0])
+                if stored:  # an entry behind one that was cut off by a crash would not be read
+                    os.ftruncate(opened[0], _read_journal(offer, directory).valid_bytes)
+                else:
+                    _append(opened[0], _journal_header(offer))
                 opened.append(self._open(self._part_name, 0o666, fresh=not stored))
                 os.ftruncate(opened[1], offer.file_bytes)
             except OSError:
@@ -326,34 +346,22 @@ class Incoming:
         return os.open(name, flags, mode, dir_fd=self._directory)
 
     def preallocate(self) -> None:
-        """Reserve the disk space of the file, where this is quick. Raises TransferError (DISK_FULL)."""
-        size = self._offer.file_bytes
-        with _storage(f"no room for '{self._offer.name}'"):
-            try:
-                # In steps, since the file cannot be written to while the file system reserves.
-                for start in range(0, size, PREALLOCATION_BYTES):
-                    began = time.monotonic()
-                    os.posix_fallocate(self._part, start, min(PREALLOCATION_BYTES, size - start))
-                    if time.monotonic() - began > PREALLOCATION_S:
-                        break
-            except OSError as error:
-                if error.errno not in _NO_PREALLOCATION:
-                    raise
+        """Reserve disk space, where that is quick. Raises TransferError (DISK_FULL)."""
+        with _storage(f"no room for '{self.offer.name}'"):
+            reserve(self._part, self.offer.file_bytes)
 
     def unallocated_bytes(self) -> int:
         """What the file system has yet to find room for."""
-        if self._closed:
-            return 0
-        return max(self._offer.file_bytes - os.fstat(self._part).st_blocks * 512, 0)
+        return _unallocated_bytes(self.offer, os.fstat(self._part))
 
     def write(self, record: int, plain: memoryview) -> None:
         """Write a record. Raises TransferError."""
         try:
             written = os.pwrite(self._part, plain, record * RECORD_BYTES)
         except OSError as error:
-            raise _storage_error(error, f"cannot write '{self._offer.name}'") from error
+            raise _storage_error(error, f"cannot write '{self.offer.name}'") from error
         if written != len(plain):
-            raise TransferError(Code.DISK_FULL, f"'{self._offer.name}': the disk took only a part of a record")
+            raise TransferError(Code.DISK_FULL, f"'{self.offer.name}': the disk took only a part of a record")
         ranges = self._unsynced
         if ranges and ranges[-1][1] == record - 1:
             ranges[-1] = (ranges[-1][0], record)
@@ -367,26 +375,26 @@ class Incoming:
 
     def sync(self, ranges: list[tuple[int, int]]) -> None:
         """Make the data durable, then say so in the journal. Raises TransferError."""
-        with _storage(f"cannot sync '{self._offer.name}'"):
+        with _storage(f"cannot sync '{self.offer.name}'"):
             os.fdatasync(self._part)
             entries = (struct.pack(">II", first, last) for first, last in _merge(ranges))
-            os.write(self._journal, b"".join(entry + struct.pack(">I", zlib.crc32(entry)) for entry in entries))
+            _append(self._journal, b"".join(entry + struct.pack(">I", zlib.crc32(entry)) for entry in entries))
             os.fdatasync(self._journal)
 
     def publish(self) -> None:
         """Give the file its name, durably. Raises TransferError; FILE_EXISTS when somebody was faster."""
-        name, directory = self._offer.name, self._directory
+        name, directory = self.offer.name, self._directory
         with _storage(f"cannot publish '{name}'"):
             os.fsync(self._part)
             # If we die before DONE arrives, the sender's next offer of the same source learns from here that it succeeded.
-            os.write(self._journal, _PUBLISHED.pack(_PUBLISHED_MARK, _identity(os.fstat(self._part))))
+            _append(self._journal, _PUBLISHED.pack(_PUBLISHED_MARK, _identity(os.fstat(self._part))))
             os.fdatasync(self._journal)
             if self._overwrite:
                 os.replace(self._part_name, name, src_dir_fd=directory, dst_dir_fd=directory)
             else:
                 self._link(name)
             _sync(self._directories)
-        self._account(self._offer, True)
+        self.published = True
 
     def _link(self, name: str) -> None:
         directory = self._directory
@@ -405,10 +413,9 @@ class Incoming:
         os.unlink(self._part_name, dir_fd=directory)
 
     def close(self, keep: bool) -> None:
-        """Close the file; with ``keep`` leave the hidden files for a later resume."""
+        """Close the file; with ``keep`` leave the hidden files for a later resume or question."""
+        self._on_close(self, keep)
         if not keep:
-            self._account(self._offer, False)
             with contextlib.suppress(OSError):
                 _remove(self._part_name, self._journal_name, directory=self._directory)
-        self._closed = True
         _close([self._part, self._journal, *self._directories])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import os
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +12,7 @@ from udpxfer.core.geometry import RECORD_BYTES
 from udpxfer.core.sessions import Limits
 from udpxfer.core.wire import Offer
 from udpxfer.errors import Code, TransferError
-from udpxfer.io.store import PREALLOCATION_BYTES, PREALLOCATION_S, Incoming, Store
+from udpxfer.io.store import Incoming, Store
 
 CONTENT = os.urandom(3 * RECORD_BYTES + 5)
 
@@ -170,12 +168,59 @@ def test_a_sweep_removes_the_rests_of_what_is_published_and_nothing_else(store: 
     published.publish()
     partial.write(0, memoryview(CONTENT)[:RECORD_BYTES])
     partial.sync(partial.take_unsynced())
+    published.close(keep=True)
+    partial.close(keep=True)
     before = files(tmp_path)
     store.sweep()
+    assert files(tmp_path) == before, "what this process has written"
+    Store(str(tmp_path), Limits()).sweep()
     gone = set(before) - set(files(tmp_path))
     assert len(gone) == 1
     assert gone.pop().endswith(".journal")
     assert store.plan(offer_of(len(CONTENT), "other")).stored == ((0, 0),)
+
+
+def test_a_sweep_leaves_a_file_that_is_continued_alone(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    incoming = store.create(OFFER, ())
+    write_all(incoming)
+    incoming.sync(incoming.take_unsynced())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EIO, "dies here")))
+        with pytest.raises(TransferError):
+            incoming.publish()
+    incoming.close(keep=True)
+    again = Store(str(tmp_path), Limits())
+    continued = again.create(OFFER, again.plan(OFFER).stored)
+    again.sweep()
+    continued.publish()
+    continued.close(keep=False)
+    assert (tmp_path / "run/mode/image.png").read_bytes() == CONTENT
+
+
+def test_a_journal_goes_on_where_it_is_whole(store: Store, tmp_path: Path) -> None:
+    incoming = store.create(OFFER, ())
+    incoming.write(0, memoryview(CONTENT)[:RECORD_BYTES])
+    incoming.sync(incoming.take_unsynced())
+    incoming.close(keep=True)
+    (journal,) = (tmp_path / "run/mode").glob(".udpxfer-*.journal")
+    journal.write_bytes(journal.read_bytes() + b"torn")
+    again = store.create(OFFER, store.plan(OFFER).stored)
+    again.write(1, memoryview(CONTENT)[RECORD_BYTES : 2 * RECORD_BYTES])
+    again.sync(again.take_unsynced())
+    again.close(keep=True)
+    assert store.plan(OFFER).stored == ((0, 1),)
+
+
+def test_what_a_part_has_on_disk_already_needs_no_room(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = SimpleNamespace(f_bavail=len(CONTENT) + RECORD_BYTES, f_frsize=1, f_blocks=0)
+    monkeypatch.setattr(os, "fstatvfs", lambda _: free)
+    incoming = store.create(OFFER, ())
+    write_all(incoming)
+    incoming.close(keep=True)  # and nothing of it was synced
+    free.f_bavail = RECORD_BYTES
+    store.plan(OFFER)
 
 
 def test_a_part_that_got_its_name_just_before_a_crash_is_never_written_to_again(
@@ -285,26 +330,6 @@ def test_what_a_file_on_its_way_still_needs_is_not_promised_twice(
     store.plan(other)  # what is written, the file system counts itself
     store.create(offer_of(size, "third"), ()).close(keep=True)
     store.plan(other)
-
-
-def test_a_file_system_that_is_slow_to_reserve_is_left_to_the_writes(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps: list[int] = []
-
-    def reserve(_descriptor: int, start: int, _count: int) -> None:
-        steps.append(start)
-
-    monkeypatch.setattr(os, "posix_fallocate", reserve)
-    monkeypatch.setattr(time, "monotonic", itertools.count(step=2 * PREALLOCATION_S).__next__)
-    incoming = store.create(offer_of(3 * PREALLOCATION_BYTES), ())
-    incoming.preallocate()
-    assert steps == [0]
-    monkeypatch.setattr(time, "monotonic", itertools.count(step=PREALLOCATION_S / 2).__next__)
-    incoming.preallocate()
-    assert steps[1:] == [0, PREALLOCATION_BYTES, 2 * PREALLOCATION_BYTES]
-    incoming.close(keep=False)
-    assert files(tmp_path) == []
 
 
 def test_a_file_system_without_hard_links(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
