@@ -8,26 +8,29 @@ import json
 import os
 import sys
 import time
-from typing import Any, TextIO
+from typing import Any
 
 MAX_LOG_BYTES = 16 * 1024 * 1024
 """Whoever makes a receiver log much (refused offers) must not fill its disk."""
 
 
 class EventLog:
-    """Writes events as JSON lines. Each line is one write, so that processes may share a file opened for appending."""
+    """Writes events as JSON lines. Each line is one write, so that processes may share a file opened for appending.
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    A disk or a reader that takes nothing more loses events and stops no transfer.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
 
     def emit(self, event: str, **fields: Any) -> None:
         """Log ``event`` with its fields; times are Unix seconds, sizes bytes."""
         line = json.dumps({"time": round(time.time(), 6), "event": event, **fields}, default=str)
         self._write(line + "\n")
 
-    def _write(self, line: str) -> None:
-        self._stream.write(line)
-        self._stream.flush()
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self._descriptor, text.encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
 
     def progress(self, name: str, done: int, total: int) -> None:
         """Programs read results, not progress."""
@@ -36,19 +39,19 @@ class EventLog:
 class FileLog(EventLog):
     """Appends events to a file. When it has grown to ``limit`` bytes it becomes PATH.1, in the place of an older one.
 
-    Raises OSError when the file cannot be opened; later, a disk that takes nothing more loses events and stops no transfer.
+    Raises OSError when the file cannot be opened.
     """
 
     def __init__(self, path: str, limit: int = MAX_LOG_BYTES) -> None:
         self._path, self._limit = path, limit
-        self._descriptor = self._open()
+        super().__init__(self._open())
 
     def _open(self) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
 
-    def _write(self, line: str) -> None:
+    def _write(self, text: str) -> None:
+        super()._write(text)
         with contextlib.suppress(OSError):
-            os.write(self._descriptor, line.encode())
             if os.fstat(self._descriptor).st_size >= self._limit:
                 os.replace(self._path, f"{self._path}.1")
                 full, self._descriptor = self._descriptor, self._open()
@@ -58,31 +61,26 @@ class FileLog(EventLog):
 class Terminal(EventLog):
     """Writes events for a person, with a progress line that is overwritten in place."""
 
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__(stream)
-        self._line_open = False
+    _line_open = False
 
     def emit(self, event: str, **fields: Any) -> None:
         """Show ``event`` as one line."""
-        if self._line_open:
-            self._stream.write("\n")
-            self._line_open = False
         shown = " ".join(f"{name}={value}" for name, value in fields.items() if value not in (None, ""))
-        self._stream.write(f"{event}: {shown}\n")
-        self._stream.flush()
+        start = "\n" if self._line_open else ""
+        self._write(f"{start}{event}: {shown}\n")
+        self._line_open = False
 
     def progress(self, name: str, done: int, total: int) -> None:
         """Show how far ``name`` is."""
         share = 100 * done // total if total else 100
-        self._stream.write(f"\r{name}: {share:3d} % of {total / 1e6:.1f} MB ")
-        self._stream.flush()
+        self._write(f"\r{name}: {share:3d} % of {total / 1e6:.1f} MB ")
         self._line_open = True
 
 
 @functools.lru_cache(maxsize=1)
 def standard_log() -> EventLog:
     """The log on standard output: for a person when it is a terminal, else JSON lines."""
-    return Terminal(sys.stdout) if sys.stdout.isatty() else EventLog(sys.stdout)
+    return (Terminal if sys.stdout.isatty() else EventLog)(sys.stdout.fileno())
 
 
 def show_progress(name: str, done: int, total: int) -> None:

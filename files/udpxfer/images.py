@@ -90,6 +90,7 @@ def _store(session: requests.Session, url: str, path: str, max_bytes: int, log: 
             with open(descriptor, "wb") as file:
                 size, digest = _copy(response, file, url, max_bytes, log)
                 os.fchmod(descriptor, 0o644)
+                file.flush()
                 os.fsync(descriptor)
             changed = _sha256(path) != digest
             if changed:
@@ -101,7 +102,8 @@ def _store(session: requests.Session, url: str, path: str, max_bytes: int, log: 
 
 
 def _copy(response: requests.Response, file: Any, url: str, max_bytes: int, log: EventLog) -> tuple[int, str]:
-    announced = int(response.headers.get("Content-Length") or 0)
+    length = response.headers.get("Content-Length", "")
+    announced = int(length) if length.isdecimal() else 0
     digest, size = hashlib.sha256(), 0
     if announced > max_bytes:
         raise TransferError(Code.DOWNLOAD_TOO_LARGE, f"{url} has {announced} bytes, at most {max_bytes} are taken")
@@ -112,6 +114,9 @@ def _copy(response: requests.Response, file: Any, url: str, max_bytes: int, log:
         digest.update(chunk)
         file.write(chunk)
         log.progress(url, size, announced)
+    if announced and size != announced and "Content-Encoding" not in response.headers:
+        # Before version 2 urllib3 does not tell that a body breaks off.
+        raise requests.exceptions.ChunkedEncodingError(f"{size} of {announced} bytes came")
     return size, digest.hexdigest()
 
 

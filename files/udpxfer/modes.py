@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     Executor = Callable[[list[Job], Send], list[Result]]
 
 
+WORKER_CHECK_S = 0.5
+
+
 class Sending:
     """One blocking send with everything but its job bound; a class, so that it can travel to another process."""
 
@@ -115,11 +118,24 @@ def _multi_process_async(jobs: list[Job], send: Send) -> list[Result]:
 
     pool = multiprocessing.get_context("fork").Pool(len(jobs))
     try:
+        workers = multiprocessing.active_children()
         pending = [pool.apply_async(send, (job,)) for job in jobs]
-        return [result.get() for result in pending]
+        _wait_for(pending, workers)
+        lost = TransferError(Code.INTERNAL, "its process was killed")
+        return [result.get() if result.ready() else failed(job, lost) for job, result in zip(jobs, pending)]
     finally:
         pool.close()
+        for job in list(pool._cache):  # type: ignore[attr-defined]  # noqa: SLF001 join would wait for what is lost
+            del pool._cache[job]  # type: ignore[attr-defined]  # noqa: SLF001
         pool.join()
+
+
+def _wait_for(pending: list[Any], workers: list[Any]) -> None:
+    """Wait for results. `Pool` replaces a worker that was killed, but not its job: what is missing then will not come."""
+    while waiting := [result for result in pending if not result.ready()]:
+        if len(waiting) <= sum(not worker.is_alive() for worker in workers):
+            return
+        waiting[0].wait(WORKER_CHECK_S)
 
 
 _EXECUTORS: dict[str, Executor] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import io
 import json
 import os
 import subprocess
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import requests
+from udpxfer import images
+from udpxfer.events import EventLog
 
 from .conftest import command, environment
 
@@ -105,6 +109,24 @@ def test_failures_leave_nothing(tmp_path: Path, url: str, path: str, options: tu
     assert errors.startswith(f"udpxfer: {code}: ")
     assert files == []
     assert os.listdir(tmp_path / "into") == []
+
+
+class CutOff(requests.Response):
+    """A response whose body breaks off, as urllib3 before version 2 gives it."""
+
+    def __init__(self, length: str) -> None:
+        super().__init__()
+        self.headers["Content-Length"] = length
+
+    def iter_content(self, chunk_size: int | None = 1, decode_unicode: bool = False) -> Iterator[bytes]:  # noqa: ARG002
+        yield BODY[:1000]
+
+
+def test_a_body_that_breaks_off_is_noticed_here_too() -> None:
+    log = EventLog(os.open(os.devnull, os.O_WRONLY))
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        images._copy(CutOff(str(len(BODY))), io.BytesIO(), "url", len(BODY), log)
+    assert images._copy(CutOff("nonsense"), io.BytesIO(), "url", len(BODY), log)[0] == 1000
 
 
 def test_a_dead_server_is_told(tmp_path: Path) -> None:

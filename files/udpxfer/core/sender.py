@@ -116,7 +116,7 @@ class _Vanishing:
         if flight.segmented:
             self._lost = 0
             self._answered.clear()
-        else:
+        elif len(self._answered) < VANISHING_SENDS:
             self._answered.add(number)
 
 

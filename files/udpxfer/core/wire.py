@@ -174,7 +174,7 @@ def accept_payload(accept: Accept) -> bytes:
 
 def refuse_payload(refuse: Refuse) -> bytes:
     """Build the payload of a refusing answer; also the body of ABORT."""
-    return _CODE.pack(refuse.code) + refuse.text.encode()[:500]
+    return _CODE.pack(refuse.code) + refuse.text.encode(errors="replace")[:500]
 
 
 def refuse_untrusted(payload: bytes) -> Refuse:

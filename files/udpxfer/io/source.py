@@ -24,14 +24,17 @@ class Source:
         except FileNotFoundError as error:
             raise TransferError(Code.SOURCE_MISSING, f"there is no file '{path}'") from error
         except OSError as error:
-            raise TransferError(Code.SOURCE_UNREADABLE, f"cannot read '{path}': {error.strerror}") from error
-        status = os.fstat(self._descriptor)
-        if not stat.S_ISREG(status.st_mode):
+            raise self._unreadable(error) from error
+        try:
+            status = os.fstat(self._descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(0, "it is not a regular file")
+            self.size = status.st_size
+            self._identity = _identity(status)
+            self.source_id = self._digest_samples(status)
+        except OSError as error:
             self.close()
-            raise TransferError(Code.SOURCE_UNREADABLE, f"'{path}' is not a regular file")
-        self.size = status.st_size
-        self._identity = _identity(status)
-        self.source_id = self._digest_samples(status)
+            raise self._unreadable(error) from error
 
     def _digest_samples(self, status: os.stat_result) -> bytes:
         """16 bytes that stay the same as long as size, modification time, first and last bytes do."""
@@ -45,7 +48,7 @@ class Source:
         try:
             count = os.preadv(self._descriptor, [into], record * RECORD_BYTES)
         except OSError as error:
-            raise TransferError(Code.SOURCE_UNREADABLE, f"cannot read '{self.path}': {error.strerror}") from error
+            raise self._unreadable(error) from error
         if count != len(into):
             raise self._changed()
 
@@ -59,14 +62,20 @@ class Source:
         digest = hashlib.sha256()
         buffer = memoryview(bytearray(16 * RECORD_BYTES))
         offset = 0
-        while count := os.preadv(self._descriptor, [buffer], offset):
-            digest.update(buffer[:count])
-            offset += count
+        try:
+            while count := os.preadv(self._descriptor, [buffer], offset):
+                digest.update(buffer[:count])
+                offset += count
+        except OSError as error:
+            raise self._unreadable(error) from error
         return digest.hexdigest()
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+    def _unreadable(self, error: OSError) -> TransferError:
+        return TransferError(Code.SOURCE_UNREADABLE, f"cannot read '{self.path}': {error.strerror}")
 
     def _changed(self) -> TransferError:
         return TransferError(Code.SOURCE_CHANGED, f"'{self.path}' changed while it was sent")

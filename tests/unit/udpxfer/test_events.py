@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 from pathlib import Path
 
 import pytest
-from udpxfer.events import FileLog
+from udpxfer.events import EventLog, FileLog, Terminal
 
 
 def test_a_full_log_makes_room_and_keeps_whole_lines(tmp_path: Path) -> None:
@@ -23,6 +25,13 @@ def test_a_full_log_makes_room_and_keeps_whole_lines(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_loses_events_only() -> None:
-    log = FileLog("/dev/full")
-    for number in range(1000):
-        log.emit("something", number=number)
+    for log in (FileLog("/dev/full"), EventLog(os.open("/dev/full", os.O_WRONLY))):
+        for number in range(1000):
+            log.emit("something", number=number)
+
+
+def test_a_terminal_that_lacks_letters_gets_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = tmp_path / "shown"
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding="latin-1"))
+    Terminal(os.open(shown, os.O_WRONLY | os.O_CREAT)).emit("accepted", name="日本")
+    assert shown.read_text() == "accepted: name=\\u65e5\\u672c\n"
