@@ -31,9 +31,10 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 def _size(text: str) -> int:
     """Bytes of a size such as ``300``, ``64k``, ``1.5g`` (powers of ten)."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmgt]?)b?", text.strip().lower())
-    if match is None or not float(match[1]):
+    size = int(float(match[1]) * _UNITS[match[2]]) if match else 0
+    if not size:
         raise argparse.ArgumentTypeError(f"'{text}' is not a size; write for example 300000, 64k, 1.5g")
-    return int(float(match[1]) * _UNITS[match[2]])
+    return size
 
 
 def _rate(text: str) -> float:

@@ -1,6 +1,6 @@
 """Failures a user can meet: one stable code each, with the way out.
 
-The number travels in ABORT and refused ACCEPT messages, the lower-case name appears in JSON and on the terminal.
+The number travels in ABORT and refusing ANSWER messages, the lower-case name appears in JSON and on the terminal.
 Numbers are never reused.
 """
 

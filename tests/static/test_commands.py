@@ -77,7 +77,6 @@ TRIED_HERE = {
     "make help",
     "make clean",
     "make docs",
-    "PYTHONPATH=files python3 -m udpxfer --help",
     "cp inventory/real.example.yml inventory/real.yml",
 }
 # They run tests, or make what these tests need.

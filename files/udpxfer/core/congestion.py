@@ -180,9 +180,9 @@ class Congestion:
         if self._phase is Phase.STARTUP:
             # Samples lag behind the window while it grows.
             rate = max(rate, STARTUP_BURST * self._window / max(self._min_rtt, 0.0005))
-        if self._max_rate is not None:
-            rate = min(rate, self._max_rate)
         self.rate = max(rate, self._datagram_bytes / 2.0)
+        if self._max_rate is not None:
+            self.rate = min(self.rate, self._max_rate)
         largest = min(self.rate * QUANTUM_S, MAX_DATAGRAM_BYTES * 1.1, self._buffer_share / 2)
         self.quantum = int(max(largest, 2 * self._datagram_bytes))
         if self._phase is Phase.PROBE_RTT:

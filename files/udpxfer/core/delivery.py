@@ -58,6 +58,7 @@ class Totals:
     retransmitted_bytes: int = 0
     lost_datagrams: int = 0
     bad_records: int = 0
+    bad_datagrams: int = 0
     receive_overflows: int = 0
     rtt_s: float = 0.0
     rtt_smoothed_s: float = 0.0
@@ -323,6 +324,7 @@ class _Session:
         totals.retransmitted_bytes += statistics.retransmitted_datagrams * self._geometry.segment_bytes
         totals.lost_datagrams += statistics.lost_datagrams
         totals.bad_records += statistics.bad_records
+        totals.bad_datagrams += statistics.bad_datagrams
         totals.receive_overflows = statistics.overflows
         totals.rtt_s = round_trip.smallest
         totals.rtt_smoothed_s = round_trip.smoothed

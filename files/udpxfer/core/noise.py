@@ -6,7 +6,7 @@ Source: The Noise Protocol Framework, revision 34 (sections 5 and 9). Names foll
     <- e, ee
 
 Whoever has no pre-shared key can neither make nor read either message. The ephemeral keys give forward secrecy to
-everything after the first message; the first message can be replayed, which `io.server` makes harmless.
+everything after the first message; the first message can be replayed, which `core.sessions` makes harmless.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def test_rates(text: str, rate: float) -> None:
     assert cli._rate(text) == rate
 
 
-@pytest.mark.parametrize("text", ["", "0", "-1", "x", "1q", "mbit", "1 000"])
+@pytest.mark.parametrize("text", ["", "0", "0.4", "-1", "x", "1q", "mbit", "1 000"])
 def test_senseless_sizes_and_rates_are_refused(text: str) -> None:
     for parse in (cli._size, cli._rate):
         with pytest.raises(argparse.ArgumentTypeError):
