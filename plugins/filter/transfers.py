@@ -70,14 +70,18 @@ def address_of(variables: Mapping[str, Any], name: str) -> str:
     return str(variables.get("udpxfer_address") or variables.get("ansible_host") or name)
 
 
-def targets_of(
-    hostvars: Mapping[str, Mapping[str, Any]], transfers: list[dict[str, str]], client: str, port: int
-) -> list[str]:
-    """What this client sends where, as IMAGE=ADDRESS:PORT."""
+def with_port(address: str, port: int) -> str:
+    """ADDRESS:PORT, with brackets around an IPv6 address."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def targets_of(hostvars: Mapping[str, Mapping[str, Any]], transfers: list[dict[str, str]], client: str) -> list[str]:
+    """What this client sends where, as IMAGE=ADDRESS:PORT; the port is that of the server."""
     return [
-        f"{transfer['image']}={address_of(hostvars[transfer['server']], transfer['server'])}:{port}"
+        f"{transfer['image']}={with_port(address_of(server, transfer['server']), server['udpxfer_port'])}"
         for transfer in transfers
         if transfer["client"] == client
+        for server in [hostvars[transfer["server"]]]
     ]
 
 
@@ -194,4 +198,5 @@ class FilterModule:
             "rotated_rounds": rotated_rounds,
             "targets_of": targets_of,
             "transfer_plan": transfer_plan,
+            "with_port": with_port,
         }

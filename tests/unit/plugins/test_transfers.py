@@ -4,8 +4,11 @@ import base64
 import hashlib
 from pathlib import Path
 
+import jinja2
 import pytest
 from filter import transfers
+
+from tests.project import ROOT
 
 ONE = "http://192.168.122.1/image1.jpg"
 TWO = "http://192.168.122.1/image2.png"
@@ -59,8 +62,8 @@ def test_bad_images_are_named_with_their_fix(urls: object, part: str) -> None:
 
 
 HOSTVARS = {
-    "s1": {"ansible_host": "10.0.0.1"},
-    "s2": {"ansible_host": "10.0.0.2", "udpxfer_address": "172.16.0.2"},
+    "s1": {"ansible_host": "10.0.0.1", "udpxfer_port": 9000},
+    "s2": {"ansible_host": "10.0.0.2", "udpxfer_address": "172.16.0.2", "udpxfer_port": 9002},
     "c": {},
 }
 
@@ -75,9 +78,25 @@ def test_address_for_transfers_wins_over_that_for_ssh_and_a_name_is_better_than_
     assert transfers.host_problems(hosts) == []
 
 
-def test_targets_are_those_of_the_client() -> None:
+def test_targets_are_those_of_the_client_at_the_port_of_the_server() -> None:
     made = transfers.transfer_plan([ONE, TWO], ["c", "d"], ["s1", "s2"])
-    assert transfers.targets_of(HOSTVARS, made, "d", 9000) == ["image2.png=172.16.0.2:9000"]
+    assert transfers.targets_of(HOSTVARS, made, "d") == ["image2.png=172.16.0.2:9002"]
+
+
+def test_an_ipv6_address_gets_brackets() -> None:
+    made = transfers.transfer_plan([ONE], ["c"], ["s6"])
+    server = {"ansible_host": "2001:db8::1", "udpxfer_port": 9000}
+    assert transfers.targets_of({"s6": server}, made, "c") == ["image1.jpg=[2001:db8::1]:9000"]
+
+
+@pytest.mark.parametrize("template", ["udpxfer-receiver.conf.j2", "udpxfer-receiver.service.j2"])
+def test_a_receiver_may_bind_an_ipv6_address(template: str) -> None:
+    environment = jinja2.Environment()  # noqa: S701 (no HTML)
+    environment.filters.update(transfers.FilterModule().filters())
+    text = (ROOT / "roles" / "receiver" / "templates" / template).read_text(encoding="utf-8")
+    assert "[::]:9000" in environment.from_string(text).render(
+        receiver_address="::", receiver_port=9000, receiver_sources=[]
+    )
 
 
 @pytest.mark.parametrize(
