@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.project import run
 from tools import role_docs
 
 ROLES = role_docs.role_folders()
@@ -73,3 +76,20 @@ def test_readme_table_is_current(role: Path) -> None:
 def test_role_knows_no_group_and_no_backend(role: Path) -> None:
     found = [f"{path}: {match[0]}" for path, text in texts(role).items() for match in NOT_FOR_ROLES.finditer(text)]
     assert found == []
+
+
+def test_a_receiver_can_be_removed_where_nothing_manages_services(tmp_path: Path) -> None:
+    (tmp_path / "received" / "RUN").mkdir(parents=True)
+    role = {"ansible.builtin.import_role": {"name": "receiver", "tasks_from": "remove"}}
+    play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [role]}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]), encoding="utf-8")
+    variables = {
+        "ansible_python_interpreter": sys.executable,
+        "receiver_service_manager": "openrc",  # known already, so the host is not asked
+        "__receiver_manager": "sysvinit",
+        "receiver_into": str(tmp_path / "received"),
+        "receiver_log_dir": str(tmp_path / "log"),
+    }
+    result = run("ansible-playbook", "-i", "localhost,", "-e", json.dumps(variables), str(tmp_path / "play.yml"))
+    assert result.returncode == 0, result.stdout
+    assert not (tmp_path / "received").exists()
