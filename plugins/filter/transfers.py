@@ -126,10 +126,17 @@ def renamed_problems(variables: list[str], renamed: Mapping[str, str]) -> list[s
     ]
 
 
-def key_problems(path: str) -> list[str]:
-    """What is wrong with the key on the controller; a key that is not there yet is made by the role that installs it."""
+def key_problems(paths: list[str], rotate: bool = False) -> list[str]:
+    """What is wrong with the key on the controller, given the file that each host names.
+
+    A key that is not there yet, or is to be rotated, is made by the role that installs it.
+    """
+    path, *others = sorted(set(paths)) or [""]
+    if others:
+        named = " and ".join([path, *others])
+        return [f"The hosts name different keys ({named}). Name one for all of them: -e udpxfer_key_source=FILE."]
     file = Path(path)
-    if not file.is_file():
+    if rotate or not file.is_file():
         return []
     problems = []
     if file.stat().st_mode & 0o077:

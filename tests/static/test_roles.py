@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.project import run
+from tests.project import ROOT, run
 from tools import role_docs
 
 ROLES = role_docs.role_folders()
@@ -78,18 +78,40 @@ def test_role_knows_no_group_and_no_backend(role: Path) -> None:
     assert found == []
 
 
+def play_role(
+    folder: Path, role: str, entry: str, hosts: dict[str, dict[str, str]], variables: dict[str, str]
+) -> CompletedProcess[str]:
+    """Plays one entry point of a role on this machine, which stands for the hosts."""
+    task = {"ansible.builtin.import_role": {"name": role, "tasks_from": entry}}
+    play = {"hosts": "all", "gather_facts": False, "any_errors_fatal": True, "tasks": [task]}
+    (folder / "play.yml").write_text(yaml.safe_dump([play]), encoding="utf-8")
+    here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    inventory = {"all": {"hosts": hosts, "vars": {**here, **variables}}}
+    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
+    return run("ansible-playbook", "-i", str(folder / "hosts.yml"), str(folder / "play.yml"))
+
+
+def test_hosts_with_different_keys_are_told_before_they_are_touched(tmp_path: Path) -> None:
+    hosts = {name: {"udpxfer_key_source": str(tmp_path / f"{name}.key")} for name in ("one", "two")}
+    variables = {
+        "udpxfer_source": str(ROOT / "files" / "udpxfer"),
+        "udpxfer_zipapp": str(tmp_path / "udpxfer.pyz"),
+        "udpxfer_user": "nobody-yet",
+    }
+    result = play_role(tmp_path, "udpxfer", "main", hosts, variables)
+    assert result.returncode != 0
+    assert f"two: its key {tmp_path}/two.key is not on the controller" in " ".join(result.stdout.split())
+    assert "Make the group" not in result.stdout
+
+
 def test_a_receiver_can_be_removed_where_nothing_manages_services(tmp_path: Path) -> None:
     (tmp_path / "received" / "RUN").mkdir(parents=True)
-    role = {"ansible.builtin.import_role": {"name": "receiver", "tasks_from": "remove"}}
-    play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [role]}
-    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]), encoding="utf-8")
     variables = {
-        "ansible_python_interpreter": sys.executable,
         "receiver_service_manager": "openrc",  # known already, so the host is not asked
         "__receiver_manager": "sysvinit",
         "receiver_into": str(tmp_path / "received"),
         "receiver_log_dir": str(tmp_path / "log"),
     }
-    result = run("ansible-playbook", "-i", "localhost,", "-e", json.dumps(variables), str(tmp_path / "play.yml"))
+    result = play_role(tmp_path, "receiver", "remove", {"here": variables}, {})
     assert result.returncode == 0, result.stdout
     assert not (tmp_path / "received").exists()

@@ -184,11 +184,19 @@ def test_a_bad_key_is_named_with_its_fix(tmp_path: Path, text: str, mode: int, p
     key = tmp_path / "key"
     key.write_text(text)
     key.chmod(mode)
-    problems = transfers.key_problems(str(key))
+    assert transfers.key_problems([str(key)] * 2, rotate=True) == []
+    problems = transfers.key_problems([str(key)] * 2)
     assert len(problems) == (0 if part is None else 1)
     assert part is None or (part in problems[0] and "udpxfer_key_rotate=true" in problems[0])
 
 
 def test_a_key_that_is_not_there_yet_is_no_problem(tmp_path: Path) -> None:
-    assert transfers.key_problems(str(tmp_path / "none")) == []
-    assert transfers.key_problems("") == []
+    assert transfers.key_problems([str(tmp_path / "none")]) == []
+    assert transfers.key_problems([]) == []
+
+
+@pytest.mark.parametrize("rotate", [False, True])
+def test_two_keys_are_named_with_their_fix(rotate: bool) -> None:
+    (problem,) = transfers.key_problems(["/s/servers.key", "/s/clients.key", "/s/servers.key"], rotate)
+    assert "(/s/clients.key and /s/servers.key)" in problem
+    assert "-e udpxfer_key_source=FILE" in problem
