@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.host_files import put_file
 
 DOCUMENTATION = r"""
 module: install_files
@@ -73,18 +73,6 @@ def text_of(content: bytes | None) -> str:
         return f"(binary, {len(content or b'')} bytes)\n"
 
 
-def put_file(path: Path, content: bytes) -> None:
-    """Write the whole file or leave the former one; readable by its owner only until its mode is set."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink()
-        raise
-
-
 def remove(module: AnsibleModule, path: Path, only_empty: bool) -> dict[str, Any] | None:
     """Take a file or directory away; returns its diff, None when it is not there (or not empty, if that is asked)."""
     if not os.path.lexists(path) or (only_empty and any(path.iterdir())):
@@ -113,7 +101,7 @@ def install(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, Any] | No
         if content is None:
             path.mkdir(mode=0o700)
         else:
-            put_file(path, content)
+            put_file(path, content)  # for its owner only, until its mode is set
     # In check mode there are no owner and mode to look at where nothing is yet.
     attributes = {} if is_new and module.check_mode else module.load_file_common_arguments(entry)
     adjusted = bool(attributes) and module.set_fs_attributes_if_different(attributes, changed=False)

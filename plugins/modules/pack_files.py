@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.untrusted import open_file
+from ansible.module_utils.host_files import open_file
 
 COMMAND_LIMIT_S = 20
 SIOCGIFMTU = 0x8921

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.untrusted import rights_of
+from ansible.module_utils.host_files import rights_of
 
 DOCUMENTATION = r"""
 module: run_folder

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.untrusted import open_file, rights_of, tail
+from ansible.module_utils.host_files import open_file, rights_of, tail
 
 DOCUMENTATION = r"""
 module: run_program

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.untrusted import tail
+from ansible.module_utils.host_files import tail
 
 DOCUMENTATION = r"""
 module: udp_port

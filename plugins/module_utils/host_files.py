@@ -1,4 +1,4 @@
-"""Folders of an unprivileged user, as root works in them: what lies there may be a link to anywhere."""
+"""Files of a host, as root works with them: written whole, and trusted nowhere that another user may write."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import os
 import pwd
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -32,6 +33,19 @@ def rights_of(user: str) -> Iterator[pwd.struct_passwd]:
         os.seteuid(uid)
         os.setegid(gid)
         os.setgroups(groups)
+
+
+def put_file(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Write the whole file or leave the former one."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            os.fchmod(stream.fileno(), mode)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink()
+        raise
 
 
 def open_file(path: str | Path, folder: int | None = None) -> BinaryIO:
