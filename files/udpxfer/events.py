@@ -36,11 +36,13 @@ class EventLog:
 class FileLog(EventLog):
     """Appends events to a file. When it has grown to ``limit`` bytes it becomes PATH.1, in the place of an older one.
 
+    The first event of this process (what it listens at) then begins the new file too, so that a log always holds it.
     Raises OSError when the file cannot be opened; later, a disk that takes nothing more loses events and stops no transfer.
     """
 
     def __init__(self, path: str, limit: int = MAX_LOG_BYTES) -> None:
         self._path, self._limit = path, limit
+        self._first = b""
         self._descriptor = self._open()
 
     def _open(self) -> int:
@@ -48,11 +50,13 @@ class FileLog(EventLog):
 
     def _write(self, line: str) -> None:
         with contextlib.suppress(OSError):
+            self._first = self._first or line.encode()
             os.write(self._descriptor, line.encode())
             if os.fstat(self._descriptor).st_size >= self._limit:
                 os.replace(self._path, f"{self._path}.1")
                 full, self._descriptor = self._descriptor, self._open()
                 os.close(full)
+                os.write(self._descriptor, self._first)
 
 
 class Terminal(EventLog):

@@ -7,20 +7,23 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 # Narrower than what the engine stores: safe in paths, addresses and reports without quoting.
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
+# Files that a client has beside its images.
+OWN_NAMES = ("manifest.json", "fetch.log")
+
 KEY_TEXT = re.compile(r"[0-9a-fA-F]{64}")
 VAULT_HEADER = "$ANSIBLE_VAULT;"
 
 
 def image_name(url: str) -> str:
-    """The file name of an image: the last part of its address."""
-    return PurePosixPath(unquote(urlsplit(url).path)).name
+    """The file name of an image: the last part of its address, as the engine reads it."""
+    return unquote(urlsplit(url).path.rpartition("/")[2])
 
 
 def transfer_plan(urls: list[str], clients: list[str], servers: list[str]) -> list[dict[str, str]]:
@@ -43,6 +46,12 @@ def image_list(urls: list[str]) -> list[dict[str, str]]:
     return [{"name": image_name(url), "url": url} for url in urls]
 
 
+def images_to_collect(transfers: list[dict[str, str]], client: str, folder: str, into: str) -> list[dict[str, str]]:
+    """What a run has in a client's folder of images: its own and their manifest, not those that former runs left there."""
+    names = [transfer["image"] for transfer in transfers if transfer["client"] == client]
+    return [{"path": f"{folder}/{name}", "into": f"{into}/{name}"} for name in (*names, *OWN_NAMES)]
+
+
 def image_problems(urls: Any) -> list[str]:
     """What is wrong with a list of image addresses, one text per problem with its fix."""
     if not isinstance(urls, list) or not urls:
@@ -55,6 +64,10 @@ def image_problems(urls: Any) -> list[str]:
             problems.append(
                 f"image_urls: {url} ends in no usable file name. It must be of letters, digits, dot, dash and "
                 "underscore, at most 64, and begin with a letter or digit."
+            )
+        elif image_name(url) in OWN_NAMES:
+            problems.append(
+                f"image_urls: {url} has the name of a file that each client keeps beside its images. Rename it."
             )
     names = Counter(image_name(url) for url in urls if isinstance(url, str))
     problems += [
@@ -199,6 +212,7 @@ class FilterModule:
             "host_problems": host_problems,
             "image_list": image_list,
             "image_problems": image_problems,
+            "images_to_collect": images_to_collect,
             "key_problems": key_problems,
             "renamed_problems": renamed_problems,
             "repeats_problems": repeats_problems,

@@ -50,6 +50,9 @@ def test_good_images_have_no_problem() -> None:
         (["ftp://host/a.png"], "begins with http:// or https://"),
         (["http:///a.png"], "is no address"),
         (["http://host/"], "ends in no usable file name"),
+        (["http://host/images/"], "ends in no usable file name"),
+        (["http://host/manifest.json"], "has the name of a file that each client keeps"),
+        (["http://host/fetch.log"], "has the name of a file that each client keeps"),
         (["http://host/a%2F..%2F.x"], "ends in no usable file name"),
         (["http://host/" + "a" * 65], "at most 64"),
         (["http://a/x.png", "http://b/x.png"], "2 addresses end in x.png"),
@@ -59,6 +62,13 @@ def test_bad_images_are_named_with_their_fix(urls: object, part: str) -> None:
     problems = transfers.image_problems(urls)
     assert len(problems) == 1
     assert part in problems[0]
+
+
+def test_a_clients_own_images_are_collected_with_their_manifest() -> None:
+    made = transfers.transfer_plan([ONE, TWO], ["c", "d"], ["s"])
+    items = transfers.images_to_collect(made, "d", "/images", "images/d")
+    assert [item["path"] for item in items] == ["/images/image2.png", "/images/manifest.json", "/images/fetch.log"]
+    assert items[0]["into"] == "images/d/image2.png"
 
 
 HOSTVARS = {
