@@ -8,6 +8,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 
@@ -115,3 +116,12 @@ def test_a_receiver_can_be_removed_where_nothing_manages_services(tmp_path: Path
     result = play_role(tmp_path, "receiver", "remove", {"here": variables}, {})
     assert result.returncode == 0, result.stdout
     assert not (tmp_path / "received").exists()
+
+
+@pytest.mark.parametrize(("manager", "folder"), [("systemd", "/var/log"), ("openrc", "/var/log/udpxfer")])
+def test_root_opens_no_log_in_the_users_folder(manager: str, folder: str) -> None:
+    role = next(role for role in ROLES if role.name == "receiver")
+    errors = yaml.safe_load((role / "vars" / "main.yml").read_text(encoding="utf-8"))["__receiver_errors"]
+    known = {"receiver_log_dir": "/var/log/udpxfer", "__receiver_manager": manager}
+    assert str(Path(jinja2.Template(errors).render(known)).parent) == folder
+    assert "StandardError=append:{{ __receiver_errors }}" in texts(role)[role / "templates/udpxfer-receiver.service.j2"]
