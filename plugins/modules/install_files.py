@@ -59,7 +59,7 @@ def wanted_bytes(entry: dict[str, Any]) -> bytes | None:
 def obstacle(path: Path, content: bytes | None) -> str | None:
     """What stands where something else is wanted, None when the way is free."""
     if content is None and os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
-        return f"{path} is in the way: a directory is wanted there. Move it away and run again."
+        return f"{path} is in the way: a directory is wanted there, no file and no link. Move it away and run again."
     if content is not None and path.is_dir():
         return f"{path} is in the way: a file is wanted there. Move the directory away and run again."
     return None
