@@ -60,19 +60,7 @@ systemctl systemd
 PAIRS
 }
 
-missing_lab_packages() {
-    missing lab
-}
-
-missing_test_packages() {
-    missing test
-}
-
-missing_matrix_packages() {
-    missing matrix
-}
-
-missing() {
+missing_programs() {
     {
         "$1_programs" | while read -r program package; do
             command -v "$program" >/dev/null || echo "$package"
@@ -82,15 +70,21 @@ missing() {
     } | sort -u | tr '\n' ' '
 }
 
-missing_browser_packages() {
-    {
-        command -v chromium >/dev/null || echo chromium
-        command -v chromedriver >/dev/null || echo chromium-driver
-    } | tr '\n' ' '
+missing_browser() {
+    browser=chromium driver=chromium-driver
+    if grep -qs '^ID=ubuntu$' /etc/os-release; then
+        browser=chromium-browser driver=chromium-chromedriver
+    fi
+    command -v chromium >/dev/null || echo "$browser"
+    command -v chromedriver >/dev/null || echo "$driver"
 }
 
-missing_python_packages() {
-    find_python >/dev/null || echo "python3 python3-venv"
+missing() {
+    case "$1" in
+    python) find_python >/dev/null || echo "python3 python3-venv" ;;
+    browser) missing_browser | tr '\n' ' ' ;;
+    *) missing_programs "$1" ;;
+    esac
 }
 
 install() {
@@ -117,11 +111,11 @@ python | lab | test | matrix | browser) ;;
     ;;
 esac
 
-packages=$("missing_${1}_packages")
+packages=$(missing "$1")
 # shellcheck disable=SC2086 # package names are words
 if [ -n "$packages" ]; then
     install $packages
-    packages=$("missing_${1}_packages")
+    packages=$(missing "$1")
     [ -z "$packages" ] || complain $packages
 fi
 [ "$1" != python ] || find_python

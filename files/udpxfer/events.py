@@ -39,11 +39,13 @@ class EventLog:
 class FileLog(EventLog):
     """Appends events to a file. When it has grown to ``limit`` bytes it becomes PATH.1, in the place of an older one.
 
+    The first event of this process (what it listens at) then begins the new file too, so that a log always holds it.
     Raises OSError when the file cannot be opened.
     """
 
     def __init__(self, path: str, limit: int = MAX_LOG_BYTES) -> None:
         self._path, self._limit = path, limit
+        self._first = ""
         super().__init__(self._open())
 
     def _open(self) -> int:
@@ -51,11 +53,13 @@ class FileLog(EventLog):
 
     def _write(self, text: str) -> None:
         super()._write(text)
+        self._first = self._first or text
         with contextlib.suppress(OSError):
             if os.fstat(self._descriptor).st_size >= self._limit:
                 os.replace(self._path, f"{self._path}.1")
                 full, self._descriptor = self._descriptor, self._open()
                 os.close(full)
+                super()._write(self._first)
 
 
 class Terminal(EventLog):

@@ -7,20 +7,23 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 # Narrower than what the engine stores: safe in paths, addresses and reports without quoting.
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
+# Files that a client has beside its images.
+OWN_NAMES = ("manifest.json", "fetch.log")
+
 KEY_TEXT = re.compile(r"[0-9a-fA-F]{64}")
 VAULT_HEADER = "$ANSIBLE_VAULT;"
 
 
 def image_name(url: str) -> str:
-    """The file name of an image: the last part of its address."""
-    return PurePosixPath(unquote(urlsplit(url).path)).name
+    """The file name of an image: the last part of its address, as the engine reads it."""
+    return unquote(urlsplit(url).path.rpartition("/")[2])
 
 
 def transfer_plan(urls: list[str], clients: list[str], servers: list[str]) -> list[dict[str, str]]:
@@ -43,6 +46,12 @@ def image_list(urls: list[str]) -> list[dict[str, str]]:
     return [{"name": image_name(url), "url": url} for url in urls]
 
 
+def images_to_collect(transfers: list[dict[str, str]], client: str, folder: str, into: str) -> list[dict[str, str]]:
+    """What a run has in a client's folder of images: its own and their manifest, not those that former runs left there."""
+    names = [transfer["image"] for transfer in transfers if transfer["client"] == client]
+    return [{"path": f"{folder}/{name}", "into": f"{into}/{name}"} for name in (*names, *OWN_NAMES)]
+
+
 def image_problems(urls: Any) -> list[str]:
     """What is wrong with a list of image addresses, one text per problem with its fix."""
     if not isinstance(urls, list) or not urls:
@@ -55,6 +64,10 @@ def image_problems(urls: Any) -> list[str]:
             problems.append(
                 f"image_urls: {url} ends in no usable file name. It must be of letters, digits, dot, dash and "
                 "underscore, at most 64, and begin with a letter or digit."
+            )
+        elif image_name(url) in OWN_NAMES:
+            problems.append(
+                f"image_urls: {url} has the name of a file that each client keeps beside its images. Rename it."
             )
     names = Counter(image_name(url) for url in urls if isinstance(url, str))
     problems += [
@@ -70,14 +83,18 @@ def address_of(variables: Mapping[str, Any], name: str) -> str:
     return str(variables.get("udpxfer_address") or variables.get("ansible_host") or name)
 
 
-def targets_of(
-    hostvars: Mapping[str, Mapping[str, Any]], transfers: list[dict[str, str]], client: str, port: int
-) -> list[str]:
-    """What this client sends where, as IMAGE=ADDRESS:PORT."""
+def with_port(address: str, port: int) -> str:
+    """ADDRESS:PORT, with brackets around an IPv6 address."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def targets_of(hostvars: Mapping[str, Mapping[str, Any]], transfers: list[dict[str, str]], client: str) -> list[str]:
+    """What this client sends where, as IMAGE=ADDRESS:PORT; the port is that of the server."""
     return [
-        f"{transfer['image']}={address_of(hostvars[transfer['server']], transfer['server'])}:{port}"
+        f"{transfer['image']}={with_port(address_of(server, transfer['server']), server['udpxfer_port'])}"
         for transfer in transfers
         if transfer["client"] == client
+        for server in [hostvars[transfer["server"]]]
     ]
 
 
@@ -122,10 +139,17 @@ def renamed_problems(variables: list[str], renamed: Mapping[str, str]) -> list[s
     ]
 
 
-def key_problems(path: str) -> list[str]:
-    """What is wrong with the key on the controller; a key that is not there yet is made by the role that installs it."""
+def key_problems(paths: list[str], rotate: bool = False) -> list[str]:
+    """What is wrong with the key on the controller, given the file that each host names.
+
+    A key that is not there yet, or is to be rotated, is made by the role that installs it.
+    """
+    path, *others = sorted(set(paths)) or [""]
+    if others:
+        named = " and ".join([path, *others])
+        return [f"The hosts name different keys ({named}). Name one for all of them: -e udpxfer_key_source=FILE."]
     file = Path(path)
-    if not file.is_file():
+    if rotate or not file.is_file():
         return []
     problems = []
     if file.stat().st_mode & 0o077:
@@ -188,10 +212,12 @@ class FilterModule:
             "host_problems": host_problems,
             "image_list": image_list,
             "image_problems": image_problems,
+            "images_to_collect": images_to_collect,
             "key_problems": key_problems,
             "renamed_problems": renamed_problems,
             "repeats_problems": repeats_problems,
             "rotated_rounds": rotated_rounds,
             "targets_of": targets_of,
             "transfer_plan": transfer_plan,
+            "with_port": with_port,
         }

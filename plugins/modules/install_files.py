@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.host_files import put_file
 
 DOCUMENTATION = r"""
 module: install_files
@@ -58,8 +58,8 @@ def wanted_bytes(entry: dict[str, Any]) -> bytes | None:
 
 def obstacle(path: Path, content: bytes | None) -> str | None:
     """What stands where something else is wanted, None when the way is free."""
-    if content is None and path.exists() and not path.is_dir():
-        return f"{path} is in the way: a directory is wanted there. Move it away and run again."
+    if content is None and os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
+        return f"{path} is in the way: a directory is wanted there, no file and no link. Move it away and run again."
     if content is not None and path.is_dir():
         return f"{path} is in the way: a file is wanted there. Move the directory away and run again."
     return None
@@ -71,18 +71,6 @@ def text_of(content: bytes | None) -> str:
         return (content or b"").decode()
     except UnicodeDecodeError:
         return f"(binary, {len(content or b'')} bytes)\n"
-
-
-def put_file(path: Path, content: bytes) -> None:
-    """Write the whole file or leave the former one; readable by its owner only until its mode is set."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink()
-        raise
 
 
 def remove(module: AnsibleModule, path: Path, only_empty: bool) -> dict[str, Any] | None:
@@ -113,7 +101,7 @@ def install(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, Any] | No
         if content is None:
             path.mkdir(mode=0o700)
         else:
-            put_file(path, content)
+            put_file(path, content)  # for its owner only, until its mode is set
     # In check mode there are no owner and mode to look at where nothing is yet.
     attributes = {} if is_new and module.check_mode else module.load_file_common_arguments(entry)
     adjusted = bool(attributes) and module.set_fs_attributes_if_different(attributes, changed=False)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.host_files import put_file
 
 DOCUMENTATION = r"""
 module: kernel_settings
@@ -14,9 +16,9 @@ description:
   - A host that shares its kernel with others (a container) may refuse; that is no failure, and RV(refused) says which and why.
 options:
   file: {description: File that sets them at boot., type: path, required: true}
-  at_least: {description: Numbers by name., type: dict, default: {}}
+  at_least: {description: 'Numbers by name. What is not named, or no more, is left alone.', type: dict, default: {}}
   state:
-    description: V(absent) gives the settings in the file their former values and removes it.
+    description: V(absent) gives the settings in the file their former values, unless they were changed since, and removes it.
     type: str
     choices: [present, absent]
     default: present
@@ -32,10 +34,10 @@ def setting(name: str) -> Path:
     return PROC / name.replace(".", "/")
 
 
-def former_values(text: str) -> dict[str, int]:
-    """The values before ours, as the file keeps them."""
-    lines = [line[len(FORMER) :] for line in text.splitlines() if line.startswith(FORMER)]
-    return {name.strip(): int(value) for name, _, value in (line.partition("=") for line in lines)}
+def values_in(text: str, prefix: str = "") -> dict[str, int]:
+    """Our values as the file keeps them, or with the prefix FORMER those before."""
+    lines = re.findall(rf"^{prefix}([\w.]+) = (\d+)$", text, re.MULTILINE)
+    return {name: int(value) for name, value in lines}
 
 
 def file_text(values: dict[str, int], former: dict[str, int]) -> str:
@@ -56,18 +58,20 @@ def write(name: str, value: int) -> str | None:
 def raise_settings(module: AnsibleModule, file: Path, wanted: dict[str, int]) -> None:
     """Raise what is too small and keep it so."""
     text = file.read_text() if file.exists() else ""
-    former = former_values(text)
+    ours, former = values_in(text), values_in(text, FORMER)
     current = {name: int(setting(name).read_text()) for name in wanted if setting(name).exists()}
     refused = {name: "this kernel has no such setting here" for name in wanted if name not in current}
     small = {name for name, value in current.items() if value < wanted[name]}
     if not module.check_mode:
         refused.update({name: why for name in sorted(small) if (why := write(name, wanted[name])) is not None})
     former.update({name: current[name] for name in small - refused.keys() - former.keys()})
-    # Ours stay in the file, although they are large enough now.
-    after = file_text({name: wanted.get(name, former[name]) for name in former}, former) if former else ""
+    # Ours stay in the file, although they are large enough now, or not asked for any more.
+    granted = former.keys() & wanted.keys() - refused.keys()
+    ours.update({name: max(wanted[name], ours.get(name, 0)) for name in granted})
+    after = file_text(ours, former) if former else ""
     if after != text and not module.check_mode:
         file.parent.mkdir(exist_ok=True)
-        file.write_text(after)
+        put_file(file, after.encode(), 0o644)
     if refused:
         module.warn(
             "The host refuses larger socket buffers ("
@@ -84,8 +88,10 @@ def restore(module: AnsibleModule, file: Path) -> None:
         module.exit_json(changed=False)
     text = file.read_text()
     if not module.check_mode:
-        for name, value in former_values(text).items():
-            write(name, value)
+        ours = values_in(text)
+        for name, value in values_in(text, FORMER).items():
+            if setting(name).exists() and int(setting(name).read_text()) == ours.get(name):
+                write(name, value)
         file.unlink()
     module.exit_json(changed=True, diff={"before_header": str(file), "before": text, "after": ""})
 

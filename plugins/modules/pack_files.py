@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import io
@@ -12,10 +13,12 @@ import socket
 import struct
 import subprocess
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.host_files import open_file
 
 COMMAND_LIMIT_S = 20
 SIOCGIFMTU = 0x8921
@@ -47,16 +50,6 @@ options:
   program: {description: Program whose version goes into the description., type: path, required: true}
   dest: {description: The archive., type: path, required: true}
 """
-
-
-def wanted_only(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """Leave out what is neither file nor folder, and whatever tells about the host's users."""
-    if not (entry.isfile() or entry.isdir()):
-        return None
-    entry.uid = entry.gid = 0
-    entry.uname = entry.gname = ""
-    entry.mode = 0o755 if entry.isdir() else 0o644
-    return entry
 
 
 def mtu_bytes(interface: str) -> int:
@@ -118,12 +111,39 @@ def add_json(archive: tarfile.TarFile, name: str, content: object) -> None:
     add_bytes(archive, name, json.dumps(content, sort_keys=True).encode())
 
 
+def found_at(path: Path) -> Iterator[tuple[str, BinaryIO | None]]:
+    """A file by the name ".", or a folder and all folders (None) and files in it by their path below it.
+
+    Whoever may write there may put links there at any moment: none is followed, and only plain files are opened.
+    """
+    if not path.is_dir():
+        with contextlib.suppress(OSError), open_file(path) as stream:
+            yield ".", stream
+    for place, folders, files, handle in os.fwalk(path):
+        folders.sort()
+        below = os.path.relpath(place, path)
+        yield below, None
+        for name in sorted(files):
+            with contextlib.suppress(OSError), open_file(name, handle) as stream:
+                yield os.path.normpath(f"{below}/{name}"), stream
+
+
+def add_found(archive: tarfile.TarFile, into: str, path: Path) -> None:
+    """Add a file, or a folder with all in it, without what tells about the host's users."""
+    for name, stream in found_at(path):
+        entry = tarfile.TarInfo(os.path.normpath(f"{into}/{name}"))
+        if stream is None:
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+        else:
+            status = os.fstat(stream.fileno())
+            entry.size, entry.mtime = status.st_size, int(status.st_mtime)
+        archive.addfile(entry, stream)
+
+
 def digests_below(folder: Path) -> dict[str, Any]:
     """Size and SHA-256 of each file by its path below the folder."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
-    return {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files
-    }
+    files = ((name, stream) for name, stream in found_at(folder) if stream is not None)
+    return {name: {"bytes": os.fstat(stream.fileno()).st_size, "sha256": sha256(stream)} for name, stream in files}
 
 
 def pack(archive: tarfile.TarFile, items: list[dict[str, Any]]) -> list[str]:
@@ -136,16 +156,15 @@ def pack(archive: tarfile.TarFile, items: list[dict[str, Any]]) -> list[str]:
         elif item["digests"]:
             add_json(archive, item["into"], digests_below(path))
         else:
-            archive.add(path, arcname=item["into"], filter=wanted_only)
+            add_found(archive, item["into"], path)
     return missing
 
 
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
+def sha256(stream: BinaryIO) -> str:
+    """Hex digest of an open file."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
+    while block := stream.read(1 << 20):
+        digest.update(block)
     return digest.hexdigest()
 
 
@@ -176,7 +195,9 @@ def main() -> None:
     # The folder belongs to the user of the connection, who is to fetch the archive and need not be root.
     folder = dest.parent.stat()
     os.chown(dest, folder.st_uid, folder.st_gid)
-    module.exit_json(changed=False, missing=missing, bytes=dest.stat().st_size, sha256=sha256(dest))
+    with dest.open("rb") as packed:
+        digest = sha256(packed)
+    module.exit_json(changed=False, missing=missing, bytes=dest.stat().st_size, sha256=digest)
 
 
 if __name__ == "__main__":

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import shutil
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.host_files import rights_of
 
 DOCUMENTATION = r"""
 module: run_folder
 short_description: Keep one run's folder on a host and remove those of former runs
 description:
   - Files of former runs came back to the controller already; on the hosts they would fill the disk in time.
+  - All is done with the owner's rights, as the parent is the owner's and may hold links to anywhere.
 options:
   parent: {description: Folder with a folder per run., type: path, required: true}
   run: {description: Name of the run to keep; its folder is made., type: str, required: true}
-  owner: {description: User who owns the folder and whose group it gets., type: str, required: true}
+  owner: {description: User who owns parent and folder., type: str, required: true}
 """
 
 MODE = 0o750
@@ -43,17 +43,22 @@ def main() -> None:
             "owner": {"type": "str", "required": True},
         },
     )
-    parent, run = Path(module.params["parent"]), module.params["run"]
+    parent, run, owner = Path(module.params["parent"]), module.params["run"], module.params["owner"]
     if not parent.is_dir():
         module.fail_json(msg=f"{parent} is not there. Run with --tags deploy first.")
-    removed = remove_former(parent, run)
-    folder = parent / run
-    made = not folder.exists()
-    if made:
-        folder.mkdir()
-        folder.chmod(MODE)
-        account = pwd.getpwnam(module.params["owner"])
-        os.chown(folder, account.pw_uid, account.pw_gid)
+    try:
+        with rights_of(owner):
+            removed = remove_former(parent, run)
+            folder = parent / run
+            made = not folder.exists()
+            if made:
+                folder.mkdir()
+                folder.chmod(MODE)
+    except (KeyError, OSError) as error:
+        module.fail_json(
+            msg=f"{parent} cannot be cleared and used with the rights of {owner}: {error}. See what is there and whose it is, "
+            "remove what does not belong there, then run again."
+        )
     module.exit_json(changed=made or bool(removed), removed=removed)
 
 

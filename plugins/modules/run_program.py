@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
 import signal
 import subprocess
 import time
@@ -14,12 +13,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.host_files import open_file, rights_of, tail
 
 DOCUMENTATION = r"""
 module: run_program
 short_description: Run a program as another user, with a time limit, its output in a file
 description:
   - Needs neither C(sudo) nor C(su) on the host, and ends the program's children too when its time is over.
+  - Its files lie in folders of the user, so they are written and read with the user's rights.
 options:
   argv: {description: The program and its arguments., type: list, elements: str, required: true}
   user: {description: Who runs it., type: str, required: true}
@@ -44,15 +45,10 @@ class Ending:
     seconds: float
 
 
-def new_file(path: Path, owner: pwd.struct_passwd) -> BinaryIO:
-    """A new file of this owner in the place of any former one.
-
-    The folder belongs to the owner too, so whatever stands there (a link, say) is removed and never written through.
-    """
+def new_file(path: Path) -> BinaryIO:
+    """A new file in the place of whatever stands there (a link, say)."""
     path.unlink(missing_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
-    os.fchown(handle, owner.pw_uid, owner.pw_gid)
-    return os.fdopen(handle, "wb")
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "wb")
 
 
 def run(argv: list[str], user: str, log: Path, timeout_s: float) -> Ending:
@@ -60,14 +56,14 @@ def run(argv: list[str], user: str, log: Path, timeout_s: float) -> Ending:
 
     Raises KeyError when there is no such user, OSError when the program or its log cannot be opened.
     """
-    account = pwd.getpwnam(user)
+    with rights_of(user) as account:
+        output = new_file(log)
     environment = {**os.environ, "HOME": account.pw_dir, "USER": user, "LOGNAME": user}
-    # Who is this user already may not, and need not, become it.
     identity: dict[str, Any] = {}
     if account.pw_uid != os.geteuid():
         identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
     start = time.monotonic()
-    with new_file(log, account) as output:
+    with output:
         process = subprocess.Popen(
             argv,
             **identity,
@@ -96,15 +92,15 @@ def problem(ending: Ending, what: str, advice: str, log: Path) -> str:
         happened = f"did not end within {ending.timeout_s:g} s and was stopped"
     else:
         happened = f"ended with status {ending.exit_status}"
-    lines = log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
-    return "\n".join([f"{what} {happened}. {advice}", f"{log}, last lines:", *lines])
+    return f"{what} {happened}. {advice}\n{tail(log, TAIL_LINES)}"
 
 
 def read_json(path: str | None) -> dict[str, Any] | None:
     """The object in a JSON file, None when there is none to read."""
     if path is None or not Path(path).exists():
         return None
-    content: dict[str, Any] = json.loads(Path(path).read_text())
+    with open_file(path) as stream:
+        content: dict[str, Any] = json.load(stream)
     return content
 
 
@@ -128,12 +124,21 @@ def main() -> None:
         ending = run(params["argv"], params["user"], log, params["timeout_s"])
     except (KeyError, OSError) as error:
         module.fail_json(msg=f"{params['what']} could not be started: {error}. Run with --tags deploy first.")
-    if params["record"]:
-        with new_file(Path(params["record"]), pwd.getpwnam(params["user"])) as record:
-            record.write(json.dumps(asdict(ending)).encode() + b"\n")
-    if ending.timed_out or ending.exit_status != 0:
-        module.fail_json(msg=problem(ending, params["what"], params["advice"], log), **asdict(ending))
-    module.exit_json(changed=True, result=read_json(params["result"]), **asdict(ending))
+    failed, result = None, None
+    try:
+        with rights_of(params["user"]):
+            if params["record"]:
+                with new_file(Path(params["record"])) as record:
+                    record.write(json.dumps(asdict(ending)).encode() + b"\n")
+            if ending.timed_out or ending.exit_status != 0:
+                failed = problem(ending, params["what"], params["advice"], log)
+            else:
+                result = read_json(params["result"])
+    except (OSError, ValueError) as error:
+        failed = f"{params['what']} ended, but its files cannot be used: {error}. Look at them on the host; {params['advice']}"
+    if failed:
+        module.fail_json(msg=failed, **asdict(ending))
+    module.exit_json(changed=True, result=result, **asdict(ending))
 
 
 if __name__ == "__main__":

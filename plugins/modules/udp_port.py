@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.host_files import tail
 
 DOCUMENTATION = r"""
 module: udp_port
@@ -35,14 +36,6 @@ def is_bound(port: int) -> bool:
     return any(port in bound_ports(path.read_text()) for path in SOCKET_LISTS if path.exists())
 
 
-def tail(path: Path) -> str:
-    """The last lines of a log, or that there is none."""
-    if not path.exists():
-        return f"{path}: not there"
-    lines = path.read_text(errors="replace").splitlines()[-TAIL_LINES:]
-    return "\n".join([f"{path}, last lines:", *lines]) if lines else f"{path}: empty"
-
-
 def main() -> None:
     """Entry point for Ansible."""
     module = AnsibleModule(
@@ -60,7 +53,7 @@ def main() -> None:
     deadline = time.monotonic() + timeout_s
     while not is_bound(port):
         if time.monotonic() > deadline:
-            logs = "\n".join(tail(Path(path)) for path in module.params["log_files"])
+            logs = "\n".join(tail(Path(path), TAIL_LINES) for path in module.params["log_files"])
             module.fail_json(
                 msg=f"{module.params['host']}: nothing has bound UDP port {port} within {timeout_s:g} s, so the "
                 f"receiver does not run. Its logs say why; after mending, run again with --tags receivers.\n{logs}"

@@ -34,3 +34,8 @@ def test_only_the_user_can_read_the_key(host: Host) -> None:
 
     assert reads("udpxfer")
     assert not reads("nobody")
+
+
+def test_only_root_puts_folders_into_the_state_directory(host: Host) -> None:
+    state = "/var/lib/udpxfer"
+    assert rights_below(host, state)[state] == ("root:udpxfer", "750")

@@ -63,6 +63,34 @@ def test_each_of_a_class_has_a_project_of_its_own() -> None:
     assert all("192.168.122.1:8021" in str(host) for host in hosts.values())
 
 
+def test_a_lab_with_another_network_has_its_images_there() -> None:
+    nat = '{"lab_nat": {"name": "N", "address": "10.9.0.1/24"}}'
+    result = run("ansible", "-i", "inventory/lab.yml", "-e", nat, "localhost", "-m", "debug", "-a", "var=run_images")
+    assert result.returncode == 0, result.stdout
+    assert re.findall(r"http://\S+", result.stdout) == ["http://10.9.0.1/image1.jpg", "http://10.9.0.1/image2.png"]
+
+
+def test_own_hosts_need_addresses_of_images(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    (tmp_path / "group_vars").symlink_to(EXAMPLE.parent / "group_vars")
+    (tmp_path / "real.yml").write_text(re.sub(r" +image_urls:(\n +- .*)+", "    other: 1", text), encoding="utf-8")
+    result = run("ansible-playbook", "-i", str(tmp_path / "real.yml"), "playbooks/preflight.yml")
+    assert result.returncode != 0
+    assert "image_urls must be a list with at least one address" in result.stdout
+
+
+def test_hosts_of_two_inventories_need_one_key(tmp_path: Path) -> None:
+    (tmp_path / "group_vars").symlink_to(EXAMPLE.parent / "group_vars")
+    (tmp_path / "s.yml").write_text("servers: {hosts: {one: {image_urls: [http://192.0.2.1/a.png]}}}", encoding="utf-8")
+    (tmp_path / "c.yml").write_text("clients: {hosts: {two: {}}}", encoding="utf-8")
+    both = ("-i", str(tmp_path / "s.yml"), "-i", str(tmp_path / "c.yml"))
+    result = run("ansible-playbook", *both, "playbooks/preflight.yml")
+    assert result.returncode != 0
+    assert re.search(r"different keys \(\S+/\.secrets/c\.key and \S+/\.secrets/s\.key\)", result.stdout)
+    named = run("ansible-playbook", *both, "playbooks/preflight.yml", "-e", f"udpxfer_key_source={tmp_path / 'key'}")
+    assert "different keys" not in named.stdout
+
+
 def test_main_job_only_imports_playbooks() -> None:
     entries = yaml.safe_load((ROOT / "run_all.yml").read_text(encoding="utf-8"))
     assert {key for entry in entries for key in entry} <= {"name", "ansible.builtin.import_playbook", "tags", "vars"}

@@ -45,6 +45,25 @@ def test_packed_files_arrive_and_what_is_not_there_is_named(tmp_path: Path, caps
     assert digests == {"multi_thread/image1.jpg": wanted}
 
 
+def test_a_link_in_the_place_of_a_folder_or_file_is_not_followed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "file").write_text("precious")
+    (tmp_path / "RUN").symlink_to(tmp_path / "secret")
+    (tmp_path / "receiver.log").symlink_to(tmp_path / "secret" / "file")
+    archive = tmp_path / "collected.tar"
+    items = [
+        {"path": str(tmp_path / "RUN"), "into": "sent"},
+        {"path": str(tmp_path / "RUN"), "into": "repeats.json", "digests": True},
+        {"path": str(tmp_path / "receiver.log"), "into": "receiver.log"},
+    ]
+    run_module("pack_files", capsys, items=items, description="host.json", program="/bin/false", dest=str(archive))
+    with tarfile.open(archive) as packed:
+        assert packed.getnames() == ["repeats.json", "host.json"]
+        assert packed.extractfile("repeats.json").read() == b"{}"  # type: ignore[union-attr]
+
+
 def test_another_host_may_make_the_same_parent_folder_at_the_same_moment(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

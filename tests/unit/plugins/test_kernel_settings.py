@@ -50,6 +50,34 @@ def test_a_small_one_is_raised_kept_and_put_back(host: Host) -> None:
     assert not host.call(state="absent")["changed"]
 
 
+def test_what_is_not_asked_for_any_more_is_left_alone(host: Host) -> None:
+    host.call(at_least={NAME: 4000})
+    text = host.file.read_text()
+    assert not host.call(at_least={})["changed"]
+    assert not host.call(at_least={"net.core.none": 1})["changed"]
+    assert not host.call(at_least={NAME: 3000})["changed"]
+    assert host.file.read_text() == text
+    assert host.value == 4000
+
+
+def test_what_somebody_raised_since_stays(host: Host) -> None:
+    host.call(at_least={NAME: 4000})
+    host.setting.write_text("9000\n")
+    assert host.call(state="absent")["changed"]
+    assert host.value == 9000
+    assert not host.file.exists()
+
+
+def test_a_file_is_written_whole_or_not_at_all(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.call(at_least={NAME: 4000})
+    text = host.file.read_text()
+    monkeypatch.setattr(Path, "replace", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        host.call(at_least={NAME: 5000})
+    assert host.file.read_text() == text
+    assert list(host.file.parent.iterdir()) == [host.file]
+
+
 def test_a_large_one_is_left_alone(host: Host) -> None:
     assert not host.call(at_least={NAME: 500})["changed"]
     assert host.value == 1000

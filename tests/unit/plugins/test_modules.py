@@ -7,9 +7,12 @@ import getpass
 import grp
 import json
 import os
+import pwd
 import socket
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,24 @@ from modules import udp_port
 
 from tests.unit.plugins.modules_in_process import run_module
 
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+
 ME = getpass.getuser()
+OTHER = "nobody"
 MY_GROUP = grp.getgrgid(os.getgid()).gr_name
+
+
+def ids_of(user: str) -> tuple[int, int]:
+    account = pwd.getpwnam(user)
+    return account.pw_uid, account.pw_gid
+
+
+@pytest.fixture
+def everyones() -> Iterator[Path]:
+    """A folder that every user reaches, which pytest's own is not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 def entry(path: Path, mode: str, **content: str) -> dict[str, str]:
@@ -67,6 +86,13 @@ class TestInstallFiles:
         assert result["failed"]
         assert "is in the way: a directory is wanted there" in result["msg"]
         assert (tmp_path / "thing").read_text() == "mine"
+
+    def test_a_link_is_no_directory(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "outside").mkdir(mode=0o755)
+        (tmp_path / "link").symlink_to(tmp_path / "outside")
+        result = self.install(capsys, entry(tmp_path / "link", "0700"))
+        assert "is in the way: a directory is wanted there" in result["msg"]
+        assert (tmp_path / "outside").stat().st_mode & 0o777 == 0o755
 
     def test_result_repeats_no_secret(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         secret = base64.b64encode(b"the key itself").decode()
@@ -116,6 +142,24 @@ class TestRunFolder:
         assert not run_module("run_folder", capsys, parent=str(tmp_path), run="NEW", owner=ME)["changed"]
         assert (tmp_path / "NEW" / "file").exists()
 
+    @needs_root
+    def test_it_makes_and_removes_with_the_owners_rights(
+        self, everyones: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """What is not the owner's to remove stays, wherever links lead."""
+        parent = everyones / "received"
+        parent.mkdir()
+        os.chown(parent, *ids_of(OTHER))
+        assert run_module("run_folder", capsys, parent=str(parent), run="NEW", owner=OTHER)["changed"]
+        assert (parent / "NEW").owner() == OTHER
+        secret = everyones / "roots"
+        (secret / "kept").mkdir(parents=True)
+        (everyones / "link").symlink_to(secret)
+        result = run_module("run_folder", capsys, parent=str(everyones / "link"), run="NEW", owner=OTHER)
+        assert f"cannot be cleared and used with the rights of {OTHER}: " in result["msg"]
+        assert (secret / "kept").is_dir()
+        assert os.geteuid() == 0
+
     def test_a_host_that_was_not_deployed(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         result = run_module("run_folder", capsys, parent=str(tmp_path / "no"), run="NEW", owner=ME)
         assert result["failed"]
@@ -145,14 +189,31 @@ class TestUdpPort:
         assert result["msg"].startswith(f"alpine-1: nothing has bound UDP port {port} within 0.1 s")
         assert "cannot read the key" in result["msg"]
 
+    def test_a_log_that_is_a_link_is_not_shown(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "secret").write_text("precious\n")
+        (tmp_path / "link").symlink_to(tmp_path / "secret")
+        os.mkfifo(tmp_path / "pipe")
+        logs = [str(tmp_path / "link"), str(tmp_path / "pipe")]
+        result = run_module("udp_port", capsys, port=0xFFFFF, timeout_s=0, host="alpine-1", log_files=logs)
+        assert "precious" not in result["msg"]
+        assert result["msg"].endswith(f"{logs[1]}: no plain file")
+
 
 class TestRunProgram:
-    def run(self, capsys: pytest.CaptureFixture[str], folder: Path, code: str, timeout_s: float = 30) -> dict[str, Any]:
+    def run(
+        self,
+        capsys: pytest.CaptureFixture[str],
+        folder: Path,
+        code: str,
+        timeout_s: float = 30,
+        user: str = ME,
+        python: str = sys.executable,
+    ) -> dict[str, Any]:
         return run_module(
             "run_program",
             capsys,
-            argv=[sys.executable, "-c", code],
-            user=ME,
+            argv=[python, "-c", code],
+            user=user,
             timeout_s=timeout_s,
             log=str(folder / "log"),
             result=str(folder / "result.json"),
@@ -196,6 +257,38 @@ class TestRunProgram:
         self.run(capsys, tmp_path, "print('hello')")
         assert (tmp_path / "precious").read_text() == "kept"
         assert (tmp_path / "log").read_text() == "hello\n"
+
+    @needs_root
+    def test_a_link_in_the_folders_place_leads_only_where_the_user_may_go(
+        self, everyones: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (everyones / "roots").mkdir()
+        (everyones / "RUN").symlink_to(everyones / "roots")
+        result = self.run(capsys, everyones / "RUN", "print('hello')", user=OTHER)
+        assert "could not be started: [Errno 13] Permission denied" in result["msg"]
+        assert list((everyones / "roots").iterdir()) == []
+
+    @needs_root
+    def test_its_files_are_the_users(self, everyones: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        os.chown(everyones, *ids_of(OTHER))
+        result = self.run(capsys, everyones, "id -u", user=OTHER, python="sh")
+        assert not result.get("failed")
+        assert (everyones / "log").read_text() == f"{ids_of(OTHER)[0]}\n"
+        assert {path.owner() for path in everyones.iterdir()} == {OTHER}
+
+    @pytest.mark.parametrize("status", [0, 1])
+    def test_links_in_the_place_of_what_it_wrote_show_nothing(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], status: int
+    ) -> None:
+        (tmp_path / "secret").write_text('{"precious": 1}')
+        links = "; ".join(
+            f"pathlib.Path({str(tmp_path / name)!r}).unlink(missing_ok=True); "
+            f"pathlib.Path({str(tmp_path / name)!r}).symlink_to({str(tmp_path / 'secret')!r})"
+            for name in ("log", "result.json")
+        )
+        result = self.run(capsys, tmp_path, f"import pathlib, sys; {links}; sys.exit({status})")
+        assert result["failed"]
+        assert "precious" not in json.dumps(result)
 
     def test_a_program_that_is_not_there(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         result = run_module(

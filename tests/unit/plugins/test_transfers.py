@@ -4,8 +4,11 @@ import base64
 import hashlib
 from pathlib import Path
 
+import jinja2
 import pytest
 from filter import transfers
+
+from tests.project import ROOT
 
 ONE = "http://192.168.122.1/image1.jpg"
 TWO = "http://192.168.122.1/image2.png"
@@ -47,6 +50,9 @@ def test_good_images_have_no_problem() -> None:
         (["ftp://host/a.png"], "begins with http:// or https://"),
         (["http:///a.png"], "is no address"),
         (["http://host/"], "ends in no usable file name"),
+        (["http://host/images/"], "ends in no usable file name"),
+        (["http://host/manifest.json"], "has the name of a file that each client keeps"),
+        (["http://host/fetch.log"], "has the name of a file that each client keeps"),
         (["http://host/a%2F..%2F.x"], "ends in no usable file name"),
         (["http://host/" + "a" * 65], "at most 64"),
         (["http://a/x.png", "http://b/x.png"], "2 addresses end in x.png"),
@@ -58,9 +64,16 @@ def test_bad_images_are_named_with_their_fix(urls: object, part: str) -> None:
     assert part in problems[0]
 
 
+def test_a_clients_own_images_are_collected_with_their_manifest() -> None:
+    made = transfers.transfer_plan([ONE, TWO], ["c", "d"], ["s"])
+    items = transfers.images_to_collect(made, "d", "/images", "images/d")
+    assert [item["path"] for item in items] == ["/images/image2.png", "/images/manifest.json", "/images/fetch.log"]
+    assert items[0]["into"] == "images/d/image2.png"
+
+
 HOSTVARS = {
-    "s1": {"ansible_host": "10.0.0.1"},
-    "s2": {"ansible_host": "10.0.0.2", "udpxfer_address": "172.16.0.2"},
+    "s1": {"ansible_host": "10.0.0.1", "udpxfer_port": 9000},
+    "s2": {"ansible_host": "10.0.0.2", "udpxfer_address": "172.16.0.2", "udpxfer_port": 9002},
     "c": {},
 }
 
@@ -75,9 +88,25 @@ def test_address_for_transfers_wins_over_that_for_ssh_and_a_name_is_better_than_
     assert transfers.host_problems(hosts) == []
 
 
-def test_targets_are_those_of_the_client() -> None:
+def test_targets_are_those_of_the_client_at_the_port_of_the_server() -> None:
     made = transfers.transfer_plan([ONE, TWO], ["c", "d"], ["s1", "s2"])
-    assert transfers.targets_of(HOSTVARS, made, "d", 9000) == ["image2.png=172.16.0.2:9000"]
+    assert transfers.targets_of(HOSTVARS, made, "d") == ["image2.png=172.16.0.2:9002"]
+
+
+def test_an_ipv6_address_gets_brackets() -> None:
+    made = transfers.transfer_plan([ONE], ["c"], ["s6"])
+    server = {"ansible_host": "2001:db8::1", "udpxfer_port": 9000}
+    assert transfers.targets_of({"s6": server}, made, "c") == ["image1.jpg=[2001:db8::1]:9000"]
+
+
+@pytest.mark.parametrize("template", ["udpxfer-receiver.conf.j2", "udpxfer-receiver.service.j2"])
+def test_a_receiver_may_bind_an_ipv6_address(template: str) -> None:
+    environment = jinja2.Environment()  # noqa: S701 (no HTML)
+    environment.filters.update(transfers.FilterModule().filters())
+    text = (ROOT / "roles" / "receiver" / "templates" / template).read_text(encoding="utf-8")
+    assert "[::]:9000" in environment.from_string(text).render(
+        receiver_address="::", receiver_port=9000, receiver_sources=[]
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,11 +194,19 @@ def test_a_bad_key_is_named_with_its_fix(tmp_path: Path, text: str, mode: int, p
     key = tmp_path / "key"
     key.write_text(text)
     key.chmod(mode)
-    problems = transfers.key_problems(str(key))
+    assert transfers.key_problems([str(key)] * 2, rotate=True) == []
+    problems = transfers.key_problems([str(key)] * 2)
     assert len(problems) == (0 if part is None else 1)
     assert part is None or (part in problems[0] and "udpxfer_key_rotate=true" in problems[0])
 
 
 def test_a_key_that_is_not_there_yet_is_no_problem(tmp_path: Path) -> None:
-    assert transfers.key_problems(str(tmp_path / "none")) == []
-    assert transfers.key_problems("") == []
+    assert transfers.key_problems([str(tmp_path / "none")]) == []
+    assert transfers.key_problems([]) == []
+
+
+@pytest.mark.parametrize("rotate", [False, True])
+def test_two_keys_are_named_with_their_fix(rotate: bool) -> None:
+    (problem,) = transfers.key_problems(["/s/servers.key", "/s/clients.key", "/s/servers.key"], rotate)
+    assert "(/s/clients.key and /s/servers.key)" in problem
+    assert "-e udpxfer_key_source=FILE" in problem

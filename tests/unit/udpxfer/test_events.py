@@ -13,11 +13,13 @@ from udpxfer.events import EventLog, FileLog, Terminal
 
 def test_a_full_log_makes_room_and_keeps_whole_lines(tmp_path: Path) -> None:
     log = FileLog(str(tmp_path / "log"), limit=2000)
+    log.emit("listening", number=-1)
     for number in range(100):
         log.emit("something", number=number)
         assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 4200
     lines = [*(tmp_path / "log.1").read_text().splitlines(), *(tmp_path / "log").read_text().splitlines()]
-    numbers = [json.loads(line)["number"] for line in lines]
+    assert [json.loads(path.read_text().splitlines()[0])["number"] for path in tmp_path.iterdir()] == [-1, -1]
+    numbers = [number for line in lines if (number := json.loads(line)["number"]) >= 0]
     assert numbers == list(range(numbers[0], 100))
     assert len(numbers) > 20
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "log.1"]
