@@ -224,6 +224,7 @@ def test_tampered_file_fails_the_comparison(lab: Lab, run_id: str) -> None:
     assert tampered.status != 0
     assert lab.document(run_id)["verdict"]["passed"] is False
     assert received.name in tampered.explain()
+    assert not (lab.results / run_id / "diagnose").exists()  # the hosts know nothing of it
 
     received.write_bytes(good)
     restored = lab.play("playbooks/compare.yml", "-e", f"run_id={run_id}")
