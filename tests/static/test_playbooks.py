@@ -10,7 +10,7 @@ import pytest
 import yaml
 from udpxfer.modes import MODES
 
-from tests.project import ROOT, run
+from tests.project import ROOT, environment, run
 from tools import mode_docs, role_docs
 
 PLAYBOOKS = [ROOT / "run_all.yml", *sorted((ROOT / "playbooks").glob("*.yml"))]
@@ -61,6 +61,25 @@ def test_each_of_a_class_has_a_project_of_its_own() -> None:
     assert {host["lab_gns3_project"] for host in hosts.values()} == {"udpxfer-ann"}
     assert sorted(host["ansible_host"] for host in hosts.values()) == [f"192.168.122.{n}" for n in (21, 22, 23)]
     assert all("192.168.122.1:8021" in str(host) for host in hosts.values())
+
+
+def test_a_main_job_for_another_playbook_gets_the_command_line_of_that_one(tmp_path: Path) -> None:
+    file = tmp_path / "more.yml"
+    file.write_text("udpxfer_port: 9100\n", encoding="utf-8")
+    images = '{"image_urls": ["http://{{ lab_nat.address }}/a.png"]}'
+    given = ["transfer_repeats=5 lab_impairment=lan", images, f"@{file}"]
+    own = '{"run_variables": {"lab_impairment": "wan"}}'
+    options = [option for value in (*given, own) for option in ("-e", value)]
+    show = ("localhost", "-m", "ansible.builtin.debug", "-a", "msg={{ run_command | to_json }}")
+    result = run(
+        "ansible", "-i", "inventory/lab.yml", *show, *options, env=environment(ANSIBLE_CALLBACK_RESULT_FORMAT="json")
+    )
+    assert result.returncode == 0, result.stdout
+    command = json.loads(json.loads(result.stdout.partition("=>")[2])["msg"])
+    assert command[:3] == ["ansible-playbook", f"--inventory={ROOT / 'inventory' / 'lab.yml'}", "run_all.yml"]
+    assert command[3:-1] == [f"--extra-vars={value}" for value in (*given, own)]
+    last = json.loads(command[-1].removeprefix("--extra-vars="))  # the last one wins
+    assert last == {"lab_impairment": "wan", "lab_controller_pid": last["lab_controller_pid"]}
 
 
 def test_main_job_only_imports_playbooks() -> None:
