@@ -20,6 +20,7 @@ module: run_program
 short_description: Run a program as another user, with a time limit, its output in a file
 description:
   - Needs neither C(sudo) nor C(su) on the host, and ends the program's children too when its time is over.
+  - At the time limit it gets SIGTERM and some seconds, in which it may write its result; after that it is killed.
 options:
   argv: {description: The program and its arguments., type: list, elements: str, required: true}
   user: {description: Who runs it., type: str, required: true}
@@ -32,6 +33,8 @@ options:
 """
 
 TAIL_LINES = 10
+GRACE_S = 5
+"""So long a program may take to end by itself after SIGTERM; udpxfer looks every half second."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,9 @@ def run(argv: list[str], user: str, log: Path, timeout_s: float) -> Ending:
             process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             timed_out = True
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_S)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -125,6 +131,8 @@ def main() -> None:
     params = module.params
     log = Path(params["log"])
     try:
+        if params["result"]:  # of a former attempt
+            Path(params["result"]).unlink(missing_ok=True)
         ending = run(params["argv"], params["user"], log, params["timeout_s"])
     except (KeyError, OSError) as error:
         module.fail_json(msg=f"{params['what']} could not be started: {error}. Run with --tags deploy first.")
