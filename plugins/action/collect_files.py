@@ -41,13 +41,27 @@ def check_content(archive: Path, packed_sha256: str) -> None:
         raise ValueError(message)
 
 
-def unpack(archive_path: Path, dest: Path, allowed: list[str]) -> None:
+def check_nothing_is_lost(archive: tarfile.TarFile, dest: Path, allowed: list[str]) -> None:
+    """Refuse an archive without something that a former collection brought: the host was renewed, or holds another run now."""
+    lost = [name for name in allowed if name not in archive.getnames() and (dest / name).exists()]
+    if lost:
+        message = (
+            f"the host no longer has what came from it to {' and '.join(str(dest / name) for name in lost)}. What is there was kept. "
+            "Hosts keep the files of their latest run only; --tags compare needs no host."
+        )
+        raise ValueError(message)
+
+
+def unpack(archive_path: Path, dest: Path, allowed: list[str], *, keep: bool = True) -> None:
     """Unpack below dest in the place of what a former collection left there.
 
-    Raises ValueError for names that were not asked for; nothing was changed then.
+    Raises ValueError for names that were not asked for and, to keep it, when something that is there is not in the
+    archive; nothing was changed then.
     """
     with tarfile.open(archive_path) as archive:
         check_names(archive, allowed)
+        if keep:
+            check_nothing_is_lost(archive, dest, allowed)
         for name in allowed:
             remove(dest / name)
         for member in archive.getmembers():
@@ -65,7 +79,10 @@ def own(member: tarfile.TarInfo) -> None:
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
-    """Options: items, commands, description and program as in the module pack_files; dest on the controller."""
+    """Options: items, commands, description and program as in the module pack_files; dest on the controller.
+
+    keep: refuse to let something go that a former collection brought and the host no longer has.
+    """
 
     _requires_connection = True
 
@@ -79,9 +96,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                 "description": {"type": "str", "required": True},
                 "program": {"type": "str", "required": True},
                 "dest": {"type": "str", "required": True},
+                "keep": {"type": "bool", "default": True},
             }
         )
-        dest = Path(options.pop("dest"))
+        dest, keep = Path(options.pop("dest")), options.pop("keep")
         try:
             folder = self._make_tmp_path()
             remote = self._connection._shell.join_path(folder, "collected.tar")  # noqa: SLF001 (how actions do it)
@@ -96,7 +114,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
                     self._connection.fetch_file(remote, str(archive))
                     check_content(archive, packed["sha256"])
                     dest.mkdir(parents=True, exist_ok=True)
-                    unpack(archive, dest, allowed)
+                    unpack(archive, dest, allowed, keep=keep)
         except (ValueError, tarfile.TarError) as error:
             result.update(failed=True, msg=str(error))
         finally:

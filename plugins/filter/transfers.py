@@ -160,9 +160,27 @@ def key_problems(paths: list[str], rotate: bool = False) -> list[str]:
     return problems
 
 
-def chosen_by_tags(names: list[str], run_tags: list[str], skip_tags: list[str]) -> list[str]:
-    """The names that --tags and --skip-tags leave, in their own order."""
-    return [name for name in names if (name in run_tags or "all" in run_tags) and name not in skip_tags]
+def chosen_by_tags(names: list[str], run_tags: list[str]) -> list[str]:
+    """The names that --tags leaves, in their own order."""
+    return [name for name in names if name in run_tags or "all" in run_tags]
+
+
+def tag_problems(run_tags: list[str], skip_tags: list[str], steps: list[str], modes: list[str]) -> list[str]:
+    """What is wrong with --tags and --skip-tags, one text per problem with its fix.
+
+    What all modes share carries the tag of each, and Ansible leaves out what has any tag that is skipped.
+    """
+    problems = []
+    unknown = [tag for tag in [*run_tags, *skip_tags] if tag not in {*steps, *modes, "all", "always", "never"}]
+    if unknown:
+        problems.append(f"Unknown tags: {', '.join(unknown)}. Known are: {', '.join(steps + modes)}.")
+    shared = [tag for tag in skip_tags if tag in {*modes, "all"}]
+    if shared:
+        problems.append(
+            f"--skip-tags {','.join(shared)} would leave out what the other modes need too. "
+            f"Use --tags with the modes that shall run, of {', '.join(modes)}."
+        )
+    return problems
 
 
 def repeats_problems(repeats: Any) -> list[str]:
@@ -217,6 +235,7 @@ class FilterModule:
             "renamed_problems": renamed_problems,
             "repeats_problems": repeats_problems,
             "rotated_rounds": rotated_rounds,
+            "tag_problems": tag_problems,
             "targets_of": targets_of,
             "transfer_plan": transfer_plan,
             "with_port": with_port,

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ansible import context
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
 from ansible.release import __version__ as ansible_version
@@ -30,8 +31,9 @@ short_description: The hosts of a lab, from the one description in group_vars/al
 description:
   - Reads C(group_vars/all/lab.yml) beside the inventory file; values of the command line (C(-e lab_servers=50)) take the place of the file's.
   - Every host gets a literal C(ansible_host) and is in the group C(servers) or C(clients).
-  - All hosts get C(lab_topology) (the whole topology as plain data), C(lab_backend), C(lab_id) and C(lab_controller_pid),
-    the process that reads the inventory, by which two runs on one lab are told apart.
+  - All hosts get C(lab_topology) (the whole topology as plain data), C(lab_backend), C(lab_id), C(lab_controller_pid),
+    the process that reads the inventory, by which two runs on one lab are told apart, and C(lab_controller_options),
+    what its command line gave by C(-e), for playbooks that start others.
 options:
   plugin: {description: Names this plugin., type: str, required: true, choices: [lab_topology]}
   backend: {description: Name of the lab backend; its role is C(lab_<backend>)., type: str, required: true}
@@ -46,8 +48,6 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # ansible shi
     """Tells Ansible the hosts."""
 
     NAME = "lab_topology"
-    # Texts of `vars` are the user's own and may hold templates, also after words in them were replaced.
-    trusted_by_default = True
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         """Fill the inventory. Raises AnsibleParserError with the description's error."""
@@ -66,6 +66,9 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # ansible shi
         variables["lab_controller_pid"] = os.getpid()
         for name, value in variables.items():
             inventory.set_variable("all", name, _trusted(value))
+        # Plain texts, not trusted: a template in them is for the playbook that they are handed to.
+        options = [f"{option}" for option in context.CLIARGS.get("extra_vars", ())]
+        inventory.set_variable("all", "lab_controller_options", options)
         for role in ("server", "client"):
             inventory.add_group(f"{role}s")
         of_each_host = {
@@ -74,12 +77,15 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # ansible shi
         for node in found["nodes"]:
             inventory.add_host(node["name"], group=f"{node['role']}s")
             for name, value in of_each_host.items():
-                inventory.set_variable(node["name"], name, value.replace("HOST_NAME", node["name"]))
+                inventory.set_variable(node["name"], name, _trusted(value.replace("HOST_NAME", node["name"])))
             inventory.set_variable(node["name"], "ansible_host", _trusted(node["address"]))
 
 
 def _trusted(value: Any) -> Any:
-    """The value as Ansible takes it from its own files; otherwise `ansible-inventory` wraps each text as unsafe."""
+    """The value as Ansible takes it from its own files: texts of `vars` are the user's own and may hold templates, also after words were replaced.
+
+    Otherwise `ansible-inventory` wraps each text as unsafe.
+    """
     if isinstance(value, dict):
         return {key: _trusted(inner) for key, inner in value.items()}
     if isinstance(value, list):

@@ -21,6 +21,7 @@ short_description: Run a program as another user, with a time limit, its output 
 description:
   - Needs neither C(sudo) nor C(su) on the host, and ends the program's children too when its time is over.
   - Its files lie in folders of the user, so they are written and read with the user's rights.
+  - At the time limit it gets SIGTERM and some seconds, in which it may write its result; after that it is killed.
 options:
   argv: {description: The program and its arguments., type: list, elements: str, required: true}
   user: {description: Who runs it., type: str, required: true}
@@ -33,6 +34,8 @@ options:
 """
 
 TAIL_LINES = 10
+GRACE_S = 5
+"""So long a program may take to end by itself after SIGTERM; udpxfer looks every half second."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,9 @@ def run(argv: list[str], user: str, log: Path, timeout_s: float) -> Ending:
             process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             timed_out = True
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_S)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -121,6 +127,9 @@ def main() -> None:
     params = module.params
     log = Path(params["log"])
     try:
+        if params["result"]:  # of a former attempt
+            with rights_of(params["user"]):
+                Path(params["result"]).unlink(missing_ok=True)
         ending = run(params["argv"], params["user"], log, params["timeout_s"])
     except (KeyError, OSError) as error:
         module.fail_json(msg=f"{params['what']} could not be started: {error}. Run with --tags deploy first.")

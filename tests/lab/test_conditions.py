@@ -42,7 +42,7 @@ def status(lab: Lab) -> dict[str, Any]:
 def test_sweep_runs_modes_under_each_profile(lab: Lab) -> None:
     modes = ["multi_process_async"]
     wanted = {"sweep_profiles": ["lossy", "lan"], "sweep_modes": modes}
-    swept = lab.play("playbooks/sweep.yml", "-e", json.dumps(wanted))
+    swept = lab.play("playbooks/sweep.yml", "-e", json.dumps(wanted), "-e", "transfer_repeats=2")
     assert swept.status == 0, swept.explain()
     (file,) = lab.results.glob("sweep-*/sweep.json")
     runs = json.loads(file.read_text(encoding="utf-8"))
@@ -50,6 +50,8 @@ def test_sweep_runs_modes_under_each_profile(lab: Lab) -> None:
     for entry in runs:
         document = lab.document(entry["run_id"])
         assert [mode["mode"] for mode in document["modes"]] == modes
+        assert document["impairment"] == entry["profile"]
+        assert document["repeats"] == 2
         assert document["verdict"] == {"passed": True, "reasons": []}
     assert status(lab)["profile"] == "clean"  # as the inventory says
 

@@ -68,8 +68,12 @@ def test_everything_wrong_with_what_was_asked_for_is_told_at_once(lab: Lab) -> N
     assert lab.run_ids() == known
 
 
-def test_an_unknown_tag_is_told(lab: Lab) -> None:
-    assert_told(lab.play(MAIN_JOB, "--tags", "multithread"), "tags")
+@pytest.mark.parametrize(
+    ("option", "value", "golden"),
+    [("--tags", "multithread", "tags"), ("--skip-tags", "multi_thread", "skipped"), ("--limit", "clients", "limit")],
+)
+def test_an_option_that_would_leave_out_too_much_is_told(lab: Lab, option: str, value: str, golden: str) -> None:
+    assert_told(lab.play(MAIN_JOB, option, value), golden)
 
 
 def test_hosts_that_get_no_python_are_told(hosts: Lab) -> None:

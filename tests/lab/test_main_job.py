@@ -224,11 +224,25 @@ def test_tampered_file_fails_the_comparison(lab: Lab, run_id: str) -> None:
     assert tampered.status != 0
     assert lab.document(run_id)["verdict"]["passed"] is False
     assert received.name in tampered.explain()
+    assert not (lab.results / run_id / "diagnose").exists()  # the hosts know nothing of it
 
     received.write_bytes(good)
     restored = lab.play("playbooks/compare.yml", "-e", f"run_id={run_id}")
     assert restored.status == 0, restored.explain()
     assert lab.document(run_id)["verdict"]["passed"] is True
+
+
+@pytest.mark.parametrize(("tag", "told"), [("collect", "no longer has"), ("multi_thread", "is there already")])
+def test_an_old_run_is_neither_collected_nor_made_again(lab: Lab, run_id: str, tag: str, told: str) -> None:
+    def state() -> dict[str, float]:
+        return {str(path): path.stat().st_mtime for path in (lab.results / run_id).rglob("*")}
+
+    assert (lab.results / "latest").resolve().name != run_id, "the hosts still have its files"
+    before = state()
+    result = lab.play(MAIN_JOB, "--tags", tag, "-e", f"run_id={run_id}")
+    assert result.status != 0
+    assert all(told in message for message in result.messages), result.explain()
+    assert state() == before
 
 
 @pytest.mark.usefixtures("run_id")

@@ -14,7 +14,7 @@ from udpxfer.modes import MODES
 
 from tests.project import ROOT
 from tests.report.conftest import Results
-from tests.report.examples import EXAMPLES
+from tests.report.examples import CLIENT, EXAMPLES, compared, make_run, write_json
 
 GOLDEN = ROOT / "tests" / "report" / "golden"
 FORMATS = ("report.md", "results.csv", "junit.xml", "terminal.txt")
@@ -58,14 +58,30 @@ def test_all_formats_say_the_same_of_every_transfer(example: str, results: Resul
     for case in ET.fromstring(made(results.runs[example], "junit.xml")).iter("testcase"):  # noqa: S314 (made by us)
         mode, _, server = case.attrib["classname"].partition(".")
         cases[mode, server, case.attrib["name"]] = kinds[case[0].tag] if len(case) else "passed"
-    if not document["verdict"]["passed"]:
-        assert set(cases.values()) != {"passed"}
+    assert ("failed" in cases.values()) != document["verdict"]["passed"]
     cases.pop(("run", "", "verdict"), None)
     assert cases == wanted
 
     text = made(results.runs[example], "terminal.txt")
     assert text.count("  yes\n") == list(wanted.values()).count("passed")
     assert ("PASSED" in text) == document["verdict"]["passed"]
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [{"exit_status": 130, "timed_out": True}, {"exit_status": 2, "timed_out": False}],
+    ids=["stopped when all was verified", "a program without the mode"],
+)
+def test_a_mode_that_failed_as_a_whole_fails_a_case(tmp_path: Path, ending: dict[str, object]) -> None:
+    folder = make_run(tmp_path / "20261123T120000Z", modes=("multi_thread",))
+    client = folder / "logs" / CLIENT
+    write_json(client / "multi_thread.exit.json", {**ending, "timeout_s": 60.0, "seconds": 60.0})
+    if not ending["timed_out"]:
+        (client / "multi_thread.json").unlink()
+    run = run_data.load(compared(folder))
+    (reason,) = run.document["verdict"]["reasons"]
+    failures = [failure.text for failure in ET.fromstring(tables.junit_xml(run)).iter("failure")]  # noqa: S314 (made by us)
+    assert failures == [reason]
 
 
 def test_page_says_what_went_wrong_and_nothing_hostile_gets_through(results: Results) -> None:

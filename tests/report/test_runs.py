@@ -144,6 +144,15 @@ def test_index_names_runs_that_cannot_be_read(tmp_path: Path, maker: pages.Pages
     assert page.count('class="badge unknown"') == 2
 
 
+def test_runs_with_names_of_their_own_stand_where_their_time_says(tmp_path: Path) -> None:
+    for name in ("20261123T115959Z", "exercise-3", "20261123T120001Z"):  # all were opened at 12:00:00
+        examples.compared(examples.make_run(tmp_path / name, modes=("multi_thread",)))
+    (tmp_path / "captures").mkdir()
+    (tmp_path / "latest").symlink_to("exercise-3")
+    runs = [(past.name, past.problem) for past in history.past_runs(tmp_path)]
+    assert runs == [("20261123T120001Z", None), ("exercise-3", None), ("20261123T115959Z", None)]
+
+
 def test_trends_are_of_runs_under_the_same_conditions(tmp_path: Path) -> None:
     slow = {**examples.TOPOLOGY, "profile": "slow"}
     for second, topology in enumerate([examples.TOPOLOGY, slow, examples.TOPOLOGY, None, examples.TOPOLOGY]):

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from udpxfer.modes import MODES
 
-from tests.project import ROOT, run
+from tests.project import ROOT, environment, run
 from tools import mode_docs, role_docs
 
 PLAYBOOKS = [ROOT / "run_all.yml", *sorted((ROOT / "playbooks").glob("*.yml"))]
@@ -89,6 +89,25 @@ def test_hosts_of_two_inventories_need_one_key(tmp_path: Path) -> None:
     assert re.search(r"different keys \(\S+/\.secrets/c\.key and \S+/\.secrets/s\.key\)", result.stdout)
     named = run("ansible-playbook", *both, "playbooks/preflight.yml", "-e", f"udpxfer_key_source={tmp_path / 'key'}")
     assert "different keys" not in named.stdout
+
+
+def test_a_main_job_for_another_playbook_gets_the_command_line_of_that_one(tmp_path: Path) -> None:
+    file = tmp_path / "more.yml"
+    file.write_text("udpxfer_port: 9100\n", encoding="utf-8")
+    images = '{"image_urls": ["http://{{ lab_nat.address }}/a.png"]}'
+    given = ["transfer_repeats=5 lab_impairment=lan", images, f"@{file}"]
+    own = '{"run_variables": {"lab_impairment": "wan"}}'
+    options = [option for value in (*given, own) for option in ("-e", value)]
+    show = ("localhost", "-m", "ansible.builtin.debug", "-a", "msg={{ run_command | to_json }}")
+    result = run(
+        "ansible", "-i", "inventory/lab.yml", *show, *options, env=environment(ANSIBLE_CALLBACK_RESULT_FORMAT="json")
+    )
+    assert result.returncode == 0, result.stdout
+    command = json.loads(json.loads(result.stdout.partition("=>")[2])["msg"])
+    assert command[:3] == ["ansible-playbook", f"--inventory={ROOT / 'inventory' / 'lab.yml'}", "run_all.yml"]
+    assert command[3:-1] == [f"--extra-vars={value}" for value in (*given, own)]
+    last = json.loads(command[-1].removeprefix("--extra-vars="))  # the last one wins
+    assert last == {"lab_impairment": "wan", "lab_controller_pid": last["lab_controller_pid"]}
 
 
 def test_main_job_only_imports_playbooks() -> None:

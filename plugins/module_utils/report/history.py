@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,25 @@ class PastRun:
         return {mode.name: mode.wall for mode in self.run.modes} if self.run else {}
 
 
+def opened(folder: Path) -> str:
+    """When a run was opened, as in the names that runs have by themselves."""
+    if folder.match("2*Z*"):
+        return folder.name
+    try:
+        start = json.loads((folder / "plan.json").read_text())["start"]
+        return datetime.fromtimestamp(start, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 def run_folders(results: Path) -> list[Path]:
-    """Folders of runs, newest first."""
-    return sorted((path for path in results.glob("2*Z*") if path.is_dir() and not path.is_symlink()), reverse=True)
+    """Folders of runs, newest first: those named after their time, and those with a plan."""
+    found = {*results.glob("2*Z*"), *(plan.parent for plan in results.glob("*/plan.json"))}
+    return sorted(
+        (path for path in found if path.is_dir() and not path.is_symlink()),
+        key=lambda path: (opened(path), path.name),
+        reverse=True,
+    )
 
 
 def past_runs(results: Path) -> list[PastRun]:

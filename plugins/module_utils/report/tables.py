@@ -122,8 +122,8 @@ def results_csv(run: RunData) -> str:
     return buffer.getvalue()
 
 
-def junit_case(suite: ET.Element, mode: Json, transfer: Json, problems: list[str]) -> None:
-    """A case for one mode, server and image: failed when any attempt of it did."""
+def junit_case(suite: ET.Element, mode: Json, transfer: Json, problems: list[str]) -> bool:
+    """A case for one mode, server and image: failed when any attempt of it did, which is returned."""
     case = ET.SubElement(
         suite,
         "testcase",
@@ -132,40 +132,37 @@ def junit_case(suite: ET.Element, mode: Json, transfer: Json, problems: list[str
         time=f"{transfer['engine'].get('seconds') or 0:.6f}",
     )
     if not problems:
-        return
+        return False
     kind = "skipped" if transfer["outcome"] == "unsupported" else "failure"
     ET.SubElement(case, kind, message=problems[0]).text = "\n".join([*problems, *mode["problems"]])
+    return kind == "failure"
 
 
-def problems_of(mode: Json, transfer: Json) -> list[str]:
-    """What went wrong with this file in any attempt of the mode."""
-    found = []
+def problems_of(mode: Json, transfer: Json) -> dict[str, str]:
+    """What went wrong with this file in any attempt of the mode, by the reason that the verdict has for it."""
+    found = {}
     for attempt in (mode, *mode["repeats"]):
-        prefix = f"repeat {attempt['round']}: " if "round" in attempt else ""
-        found += [
-            f"{prefix}{other['problem']}"
-            for other in attempt["transfers"]
-            if (other["image"], other["server"], other["client"])
-            == (transfer["image"], transfer["server"], transfer["client"])
-            and other["problem"]
-        ]
+        repeat = f"repeat {attempt['round']}" if "round" in attempt else ""
+        name = f"{mode['mode']}, {repeat}" if repeat else mode["mode"]
+        for other in attempt["transfers"]:
+            same = all(other[key] == transfer[key] for key in ("image", "server", "client"))
+            if same and other["problem"]:
+                reason = f"{name}: {other['image']} to {other['server']}: {other['problem']}"
+                found[reason] = f"{repeat}: {other['problem']}" if repeat else other["problem"]
     return found
 
 
 def junit_xml(run: RunData) -> str:
-    """A suite with a case for each mode, server and image, and one for what is wrong with the run beside them."""
+    """A suite with a case for each mode, server and image, and one for every reason of the verdict that fails none of them."""
     started = datetime.fromtimestamp(run.document["start"], timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
     suite = ET.Element("testsuite", name="udpxfer-lab", timestamp=started, hostname=run.document["backend"])
-    named: list[str] = []
+    told: set[str] = set()
     for mode in run.document["modes"]:
-        named += mode["problems"]
         for transfer in mode["transfers"]:
             problems = problems_of(mode, transfer)
-            named += [problem.partition(": ")[2] if problem.startswith("repeat ") else problem for problem in problems]
-            junit_case(suite, mode, transfer, problems)
-    others = [
-        reason for reason in run.document["verdict"]["reasons"] if not any(problem in reason for problem in named)
-    ]
+            if junit_case(suite, mode, transfer, list(problems.values())):
+                told |= {*problems, *(f"{mode['mode']}: {problem}" for problem in mode["problems"])}
+    others = [reason for reason in run.document["verdict"]["reasons"] if reason not in told]
     if others:
         case = ET.SubElement(suite, "testcase", classname="run", name="verdict", time="0")
         ET.SubElement(case, "failure", message=others[0]).text = "\n".join(others)

@@ -118,6 +118,27 @@ def test_collecting_again_takes_the_place_of_the_former(tmp_path: Path, capsys: 
     assert not stray.exists()
 
 
+def test_what_a_host_no_longer_has_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive, _ = pack(tmp_path, capsys)
+    kept = tmp_path / "logs/alpine-1/receiver.log"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    with pytest.raises(ValueError, match=r"no longer has .*logs/alpine-1/receiver\.log\. .* was kept"):
+        collect_files.unpack(archive, tmp_path, [*ALLOWED, "logs/alpine-1/receiver.log"])
+    assert kept.exists()
+    assert not (tmp_path / "received").exists()
+
+
+def test_a_diagnosis_holds_nothing_of_a_former_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive, _ = pack(tmp_path, capsys)
+    former = tmp_path / "logs/alpine-1/receiver.log"
+    former.parent.mkdir(parents=True)
+    former.touch()
+    collect_files.unpack(archive, tmp_path, [*ALLOWED, "logs/alpine-1/receiver.log"], keep=False)
+    assert not former.exists()
+    assert (tmp_path / "received").exists()
+
+
 def test_an_archive_cut_short_is_refused(tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     archive.write_bytes(b"content")

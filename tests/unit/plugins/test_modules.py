@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from modules import udp_port
+from modules import run_program, udp_port
 
 from tests.unit.plugins.modules_in_process import run_module
 
@@ -250,6 +250,37 @@ class TestRunProgram:
         while is_alive(int(pid_file.read_text())):
             assert time.monotonic() < deadline, "the child outlived its parent"
             time.sleep(0.01)
+
+    def test_at_the_time_limit_it_may_still_write_its_result(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        code = (
+            "import pathlib, signal, sys, time\n"
+            "def end(*_):\n"
+            f"    pathlib.Path({str(tmp_path / 'result.json')!r}).write_text('{{}}')\n"
+            "    sys.exit(130)\n"
+            "signal.signal(signal.SIGTERM, end)\n"
+            "time.sleep(600)"
+        )
+        result = self.run(capsys, tmp_path, code, timeout_s=2)
+        assert "did not end within 2 s and was stopped" in result["msg"]
+        assert (tmp_path / "result.json").read_text() == "{}"
+        assert json.loads((tmp_path / "exit.json").read_text())["exit_status"] == 130
+
+    def test_what_hears_no_signal_is_killed(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(run_program, "GRACE_S", 0.1)
+        code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+        result = self.run(capsys, tmp_path, code, timeout_s=2)
+        assert (result["timed_out"], result["exit_status"]) == (True, -9)
+
+    def test_the_result_of_a_former_attempt_is_not_taken_for_this_one(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "result.json").write_text('{"a": 1}')
+        assert self.run(capsys, tmp_path, "")["result"] is None
+        assert not (tmp_path / "result.json").exists()
 
     def test_a_link_in_the_logs_place_is_not_followed(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "precious").write_text("kept")

@@ -133,16 +133,33 @@ MODES = ["single_thread", "multi_thread", "multi_process"]
 
 
 @pytest.mark.parametrize(
-    ("run", "skip", "left"),
+    ("run", "left"),
     [
-        (["all"], [], MODES),
-        (["multi_process", "single_thread"], [], ["single_thread", "multi_process"]),
-        (["all"], ["multi_thread"], ["single_thread", "multi_process"]),
-        (["deploy"], [], []),
+        (["all"], MODES),
+        (["multi_process", "single_thread"], ["single_thread", "multi_process"]),
+        (["deploy"], []),
     ],
 )
-def test_tags_choose_modes_in_their_own_order(run: list[str], skip: list[str], left: list[str]) -> None:
-    assert transfers.chosen_by_tags(MODES, run, skip) == left
+def test_tags_choose_modes_in_their_own_order(run: list[str], left: list[str]) -> None:
+    assert transfers.chosen_by_tags(MODES, run) == left
+
+
+@pytest.mark.parametrize(
+    ("run", "skip", "told"),
+    [
+        (["all"], [], None),
+        (["deploy", "multi_thread"], ["images", "never"], None),
+        (["multithread"], ["lob"], "Unknown tags: multithread, lob. Known are: lab, deploy, images, single_thread, "),
+        (["tagged"], [], "Unknown tags: tagged."),
+        (["untagged"], [], "Unknown tags: untagged."),
+        (["all"], ["lab", "multi_thread"], "--skip-tags multi_thread would leave out what the other modes need too."),
+        (["all"], ["all"], "Use --tags with the modes that shall run, of single_thread, multi_thread, multi_process."),
+    ],
+)
+def test_tags_that_would_run_something_else_are_named(run: list[str], skip: list[str], told: str | None) -> None:
+    problems = transfers.tag_problems(run, skip, ["lab", "deploy", "images"], MODES)
+    assert len(problems) == (0 if told is None else 1)
+    assert told is None or told in problems[0]
 
 
 def test_rounds_hold_every_mode_once_and_begin_with_another_each() -> None:
