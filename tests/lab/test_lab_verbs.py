@@ -161,8 +161,8 @@ def test_ended_relay_is_replaced(lab: ProgramLab) -> None:
 
 
 def test_second_run_on_one_lab_is_refused_while_the_first_lives(lab: ProgramLab) -> None:
-    with subprocess.Popen(["sleep", "60"]) as first:
-        lab.call("up", "--run", str(first.pid))
+    lab.call("down")  # the run that brings the lab up has it too
+    with subprocess.Popen(["sleep", "600"]) as first:
         lab.call("up", "--run", str(first.pid))
         second = lab.run("up", "--run", str(os.getpid()))
         assert second.returncode == 1

@@ -64,6 +64,11 @@ class Lab:
         """Notes the holder."""
         return self.folder / "state.json"
 
+    @property
+    def claim_file(self) -> Path:
+        """Notes the process that the lab belongs to."""
+        return self.folder / "run.json"
+
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """One command at a time changes a lab."""
         return locked(self.folder / "lock", LOCK_TIMEOUT_S, f"another command works on lab '{self.id}'")
@@ -133,7 +138,9 @@ def down(lab: Lab, check: bool = False) -> dict[str, Any]:
     if check:
         return {"changed": lab.holder() is not None}
     with lab.lock():
-        return {"changed": _stop(lab)}
+        changed = _stop(lab)
+        lab.claim_file.unlink(missing_ok=True)
+    return {"changed": changed}
 
 
 def status(lab: Lab) -> dict[str, Any]:
@@ -192,15 +199,14 @@ def execute(lab: Lab, host: str, command: list[str]) -> NoReturn:
 
 def _reserve(lab: Lab, run_pid: int) -> None:
     """Note which process the lab belongs to. Raises LabError when another one that still runs has it."""
-    file = lab.folder / "run.json"
     with contextlib.suppress(FileNotFoundError, ValueError):
-        note = json.loads(file.read_text())
+        note = json.loads(lab.claim_file.read_text())
         if _lives(note) and note["pid"] != run_pid:
             raise LabError(
                 f"lab '{lab.id}' belongs to a run that has not ended (process {note['pid']}); let it end, or use another lab: "
                 "-e lab_id=second"
             )
-    write_atomically(file, json.dumps(_note(run_pid)) + "\n")
+    write_atomically(lab.claim_file, json.dumps(_note(run_pid)) + "\n")
 
 
 def _note(pid: int) -> dict[str, Any]:
@@ -329,7 +335,7 @@ def _stop(lab: Lab) -> bool:
         os.kill(pid, signal.SIGKILL)  # the holder has nothing to tidy: the kernel ends and frees all that it holds
         while lab.holder() is not None:
             time.sleep(POLL_S / 5)
-    for left in (lab.state_file, lab.folder / control.SOCKET, lab.folder / "run.json"):
+    for left in (lab.state_file, lab.folder / control.SOCKET):
         left.unlink(missing_ok=True)
     return changed
 
