@@ -83,7 +83,11 @@ def test_what_nftables_cannot_do_is_refused_by_name() -> None:
 
 def test_hosts_send_packet_by_packet_while_the_kernel_impairs_any_link(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    monkeypatch.setattr(impair, "run", lambda *command, **_: done.append(" ".join(command)) or "")
+
+    def run(*command: str, stdin: str | None = None) -> None:
+        done.append(" ".join([*command, stdin or ""]).strip())
+
+    monkeypatch.setattr(impair, "run", run)
     monkeypatch.setattr(impair.Netem, "probe", lambda: None)
     names = ["alpine-1", "alpine-2"]
     ports = impair.Ports(names, "netem")

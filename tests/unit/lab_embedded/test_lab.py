@@ -105,7 +105,7 @@ def test_down_goes_on_when_a_master_connection_hangs(
     monkeypatch.chdir(lab.folder)
     with socket.socket(socket.AF_UNIX) as master:
         master.bind("10.9.0.11")
-    monkeypatch.setattr(labs.subprocess, "run", hang)
+    monkeypatch.setattr(subprocess, "run", hang)
     assert labs.down(lab) == {"changed": True}
     assert system.started(process) is None
     assert sorted(path.name for path in lab.folder.iterdir()) == ["lab.json", "lock"]
