@@ -33,11 +33,11 @@ class System:
     """Where the program under test runs."""
 
     prefix: tuple[str, ...] = ()  # such as: ip netns exec NAME
-    variant: str = ""  # a name in bench.variant: what this system lacks
+    variant: str = ""  # a name in tests/network/variant.py: what this system lacks
 
     def command(self, *arguments: str | Path) -> list[str]:
         """The command line of the program there."""
-        program = ["-m", "bench.variant", self.variant] if self.variant else ["-m", "udpxfer"]
+        program = ["-m", "tests.network.variant", self.variant] if self.variant else ["-m", "udpxfer"]
         return [*self.prefix, sys.executable, *program, *map(str, arguments)]
 
 
