@@ -29,8 +29,9 @@ SIZES = {
     for digit in (1, 10, 100)
     if digit * factor <= LARGEST_BYTES
 }
-SIZES_OF, RTT_OF = ("udpxfer", "socat"), ("udpxfer", "socat", "socat-bbr")
-"""Whom the curves over size and round-trip time show."""
+SIZES_OF = {"udpxfer": "udpxfer", "socat": "socat, plain TCP"}
+RTT_OF = {"udpxfer": "udpxfer", "socat": "TCP CUBIC", "socat-bbr": "TCP BBR"}
+"""Whom the curves over size and round-trip time show, and under which names."""
 RTTS_MS = (0.0, 10.0, 50.0, 100.0, 200.0, 400.0, 600.0)
 RTT_RATE_MBIT, RTT_BYTES = 100.0, 10_000_000
 SESSIONS = (1, 10, 100)
@@ -46,7 +47,7 @@ def sizes(repeats: int, limit_s: float) -> Iterator[cells.Row]:
 def draw_sizes(rows: list[cells.Row], folder: Path) -> None:
     """MB/s over the size of the file."""
     values = [
-        {"x": row["bytes"], "y": row["bytes"] / row[key] / 1e6, "series": f"{row['peer']}{text}"}
+        {"x": row["bytes"], "y": row["bytes"] / row[key] / 1e6, "series": f"{SIZES_OF[row['peer']]}{text}"}
         for key, text in (("process_s", ", with its start"), ("transfer_s", ""))
         for row in rows
         if key in row and (row["peer"] == "udpxfer" or not text)
@@ -64,7 +65,11 @@ def rtt(repeats: int, limit_s: float) -> Iterator[cells.Row]:
 def draw_rtt(rows: list[cells.Row], folder: Path) -> None:
     """Mbit/s over the round-trip time."""
     values = [
-        {"x": float(row["network"].split()[0]), "y": row["bytes"] * 8e-6 / row["process_s"], "series": row["peer"]}
+        {
+            "x": float(row["network"].split()[0]),
+            "y": row["bytes"] * 8e-6 / row["process_s"],
+            "series": RTT_OF[row["peer"]],
+        }
         for row in rows
         if "process_s" in row
     ]

@@ -18,6 +18,8 @@ from .processes import Process
 from .programs import BenchError
 
 LOSSES_PCT, RTTS_MS = (1.0, 5.0, 10.0), (50.0, 100.0)
+FLOWS = {"udpxfer": "udpxfer", "bbr": "TCP BBR", "cubic": "TCP CUBIC"}
+"""What is measured alone on a lossy link, and under which names."""
 QUEUES_BDP = (0.5, 1.0, 4.0)
 STEADY_AFTER_S, GOODPUT_S, SHARING_S = 3.0, 13.0, 60.0
 END_GRACE_S = 20.0
@@ -97,7 +99,7 @@ def goodput(rate_mbit: float) -> Iterator[dict[str, Any]]:
     for rtt_ms in RTTS_MS:
         for loss_pct in LOSSES_PCT:
             network = Network(rate_mbit, rtt_ms, loss_pct)
-            for kind in ("udpxfer", "bbr", "cubic"):
+            for kind in FLOWS:
                 (samples,) = _run_flows(network, [kind], GOODPUT_S)
                 mbit = mbit_between(samples, STEADY_AFTER_S, GOODPUT_S)
                 share = mbit / (rate_mbit * (1 - loss_pct / 100))
@@ -123,7 +125,7 @@ def fairness(neighbours: list[str], rate_mbit: float, seconds: float = SHARING_S
 
 def show_goodput(rows: list[dict[str, Any]]) -> str:
     """A Markdown table."""
-    lines = ["| RTT | loss | udpxfer | TCP BBR | TCP CUBIC |", "|---|---|---|---|---|"]
+    lines = [f"| RTT | loss | {' | '.join(FLOWS.values())} |", "|---|---|---|---|---|"]
     for rtt_ms, loss_pct in dict.fromkeys((row["rtt_ms"], row["loss_pct"]) for row in rows):
         cells = [row for row in rows if (row["rtt_ms"], row["loss_pct"]) == (rtt_ms, loss_pct)]
         values = " | ".join(f"{cell['mbit']:.1f} Mbit/s ({cell['share']:.0%})" for cell in cells)
@@ -144,7 +146,8 @@ def show_fairness(rows: list[dict[str, Any]]) -> str:
 def draw_goodput(rows: list[dict[str, Any]], folder: Path) -> None:
     """Share of the link over loss."""
     values = [
-        {"x": row["loss_pct"], "y": row["share"], "series": f"{row['flow']}, {row['rtt_ms']:g} ms"} for row in rows
+        {"x": row["loss_pct"], "y": row["share"], "series": f"{FLOWS[row['flow']]}, {row['rtt_ms']:g} ms"}
+        for row in rows
     ]
     plots.lines(values, "random loss in percent", "goodput of rate x (1 - loss)", folder / "goodput.svg")
 
@@ -154,7 +157,7 @@ def draw_fairness(rows: list[dict[str, Any]], folder: Path) -> None:
     values = []
     for row in rows:
         if row["queue_bdp"] == 1.0 and row["neighbour"] == "cubic":
-            for name, curve in zip(("udpxfer", "TCP CUBIC"), row["curves"], strict=True):
+            for name, curve in zip((FLOWS["udpxfer"], FLOWS["cubic"]), row["curves"], strict=True):
                 values += [{"x": second, "y": mbit, "series": name} for second, mbit in enumerate(curve)]
     if values:
         plots.lines(values, "seconds", "Mbit/s", folder / "fairness.svg")
