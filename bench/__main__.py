@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import cast
 
 from udpxfer import __version__
 
@@ -26,21 +29,98 @@ SIZES = {
 }
 DEFAULT_SIZES, SCALE_SIZES = ("100KB", "10MB", "1GB"), ("100KB", "10MB")
 ALL = {**PEERS, **CIRCUMSTANCES}
+DEFAULTS = {
+    "peers": list(PEERS),
+    "sizes": None,  # each kind of measurement has its own
+    "networks": DEFAULT_NETWORKS,
+    "repeats": 5,
+    "limit": 120.0,
+    "rate": 20.0,
+    "lab": Path(".lab/main"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of measurement: its rows as they are done, their table and their drawing into a folder; options it looks at."""
+
+    measure: Callable[[argparse.Namespace], Iterator[cells.Row]]
+    table: Callable[[list[cells.Row]], str]
+    draw: Callable[[list[cells.Row], Path], None]
+    options: tuple[str, ...]
+
+
+def _chosen_sizes(options: argparse.Namespace, default: tuple[str, ...]) -> dict[str, int]:
+    return {name: size for name, size in SIZES.items() if name in (options.sizes or default)}
+
+
+def _peers(options: argparse.Namespace) -> Iterator[cells.Row]:
+    networks = {name: NETWORKS[name] for name in options.networks}
+    peers = {name: ALL[name] for name in options.peers}
+    sizes = _chosen_sizes(options, DEFAULT_SIZES)
+    return cells.measure(cells.Plan(networks, sizes, peers, options.repeats, options.limit))
+
+
+def _draw_peers(rows: list[cells.Row], folder: Path) -> None:
+    values = [
+        {
+            "x": row["bytes"] / row["process_s"] / 1e6,
+            "series": row["peer"],
+            "row": row["network"],
+            "column": row["size"],
+        }
+        for row in rows
+        if "process_s" in row
+    ]
+    if values:
+        plots.bars(values, "MB/s, start included", folder / "peers.svg")
+
+
+KINDS = {
+    "peers": Kind(_peers, cells.table, _draw_peers, ("peers", "sizes", "networks", "repeats", "limit")),
+    "servers": Kind(
+        lambda options: lab.servers(options.lab, _chosen_sizes(options, SCALE_SIZES), options.repeats),
+        lab.table,
+        lab.draw,
+        ("sizes", "repeats", "lab"),
+    ),
+    "sessions": Kind(
+        lambda options: scale.sessions(options.repeats), scale.sessions_table, scale.draw_sessions, ("repeats",)
+    ),
+    "sizes": Kind(
+        lambda options: scale.sizes(options.repeats, options.limit),
+        cells.table,
+        scale.draw_sizes,
+        ("repeats", "limit"),
+    ),
+    "rtt": Kind(
+        lambda options: scale.rtt(options.repeats, options.limit), cells.table, scale.draw_rtt, ("repeats", "limit")
+    ),
+    "goodput": Kind(
+        lambda options: sharing.goodput(options.rate), sharing.show_goodput, sharing.draw_goodput, ("rate",)
+    ),
+    "fairness": Kind(
+        lambda options: sharing.fairness(options.fairness, options.rate),
+        sharing.show_fairness,
+        sharing.draw_fairness,
+        ("rate",),
+    ),
+}
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="bench", description=__doc__)
     add = made.add_argument
-    add("--peers", nargs="+", choices=ALL, default=list(PEERS), metavar="PEER", help=", ".join(ALL))
+    add("--peers", nargs="+", choices=ALL, metavar="PEER", help=", ".join(ALL))
     add("--sizes", nargs="+", choices=SIZES, metavar="SIZE", help=f"{', '.join(SIZES)}; else {' '.join(DEFAULT_SIZES)}")
     networks = f"{', '.join(NETWORKS)}; else {' '.join(DEFAULT_NETWORKS)}"
-    add("--networks", nargs="+", choices=NETWORKS, default=DEFAULT_NETWORKS, metavar="NETWORK", help=networks)
-    add("--repeats", type=int, default=5, help="copies of each cell (5)")
-    add("--limit", type=float, default=120.0, metavar="SECONDS", help="of copying in a cell; one copy at least (120)")
+    add("--networks", nargs="+", choices=NETWORKS, metavar="NETWORK", help=networks)
+    add("--repeats", type=int, help="copies of each cell (5)")
+    add("--limit", type=float, metavar="SECONDS", help="of copying in a cell; one copy at least (120)")
     add("--into", type=Path, default=Path("results/bench"), metavar="DIR", help="for JSON and drawings (results/bench)")
-    add("--rate", type=float, default=20.0, help="of the link of --goodput and --fairness, Mbit/s (20)")
-    add("--lab", type=Path, default=Path(".lab/main"), metavar="DIR", help="of --scale servers (.lab/main)")
+    add("--rate", type=float, help="of the link of --goodput and --fairness, Mbit/s (20)")
+    add("--lab", type=Path, metavar="DIR", help="of --scale servers (.lab/main)")
     instead = made.add_mutually_exclusive_group()
     instead.add_argument(
         "--scale",
@@ -58,88 +138,41 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def wanted(arguments: list[str]) -> tuple[str, argparse.Namespace]:
+    """The kind of measurement and its options; ends with a message when one is given that it does not look at."""
+    made = parser()
+    options = made.parse_args(arguments)
+    kind = options.scale or ("goodput" * options.goodput) or ("fairness" if options.fairness else "peers")
+    given = {name: value for name in DEFAULTS if (value := getattr(options, name)) is not None}
+    if vain := sorted(given.keys() - set(KINDS[kind].options)):
+        made.error(f"measuring {kind} does not look at {', '.join(f'--{name}' for name in vain)}")
+    return kind, argparse.Namespace(**{**vars(options), **DEFAULTS, **given})
+
+
 def main() -> int:
     """Run the benchmark; returns the exit status."""
-    options = parser().parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what runs is ended, what was made is removed
-    kind = options.scale or ("goodput" * options.goodput) or ("fairness" if options.fairness else "peers")
+    kind, options = wanted(sys.argv[1:])
+    for number in (signal.SIGTERM, signal.SIGHUP):  # what runs is ended, what was made is removed
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)
     used = [ALL[name] for name in {"peers": options.peers, "sizes": scale.SIZES_OF, "rtt": scale.RTT_OF}.get(kind, ())]
     tools = ["time", *(name for peer in used for name in peer.programs)]
     modules = [peer.module for peer in used if peer.module]
     programs.provide(tools, modules)
     about = {"udpxfer": __version__, **programs.machine(), **programs.versions(tools, modules)}
     print(", ".join(f"{name} {version}" for name, version in about.items()), file=sys.stderr)
-    measure: dict[str, Callable[[argparse.Namespace], tuple[list[cells.Row], str]]] = {
-        "peers": _peers,
-        "servers": _servers,
-        "sessions": _sessions,
-        "sizes": _sizes,
-        "rtt": _rtt,
-        "goodput": _goodput,
-        "fairness": _fairness,
-    }
     options.into.mkdir(parents=True, exist_ok=True)
-    rows, shown = measure[kind](options)
-    (options.into / f"{kind}.json").write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
-    print(shown)
+    rows: list[cells.Row] = []
+    # Closed whatever happens, so that it removes its hosts.
+    with contextlib.closing(cast("Generator[cells.Row]", KINDS[kind].measure(options))) as measured:
+        for row in measured:
+            rows.append(row)
+            # Each time: an hour of results must not wait for the last cell.
+            (options.into / f"{kind}.json").write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    print(KINDS[kind].table(rows), flush=True)
+    KINDS[kind].draw(rows, options.into)
     print(f"JSON and drawings: {options.into}", file=sys.stderr)
     return 0
-
-
-def _chosen_sizes(options: argparse.Namespace, default: tuple[str, ...]) -> dict[str, int]:
-    return {name: size for name, size in SIZES.items() if name in (options.sizes or default)}
-
-
-def _peers(options: argparse.Namespace) -> tuple[list[cells.Row], str]:
-    networks = {name: NETWORKS[name] for name in options.networks}
-    peers = {name: ALL[name] for name in options.peers}
-    sizes = _chosen_sizes(options, DEFAULT_SIZES)
-    rows = cells.measure(cells.Plan(networks, sizes, peers, options.repeats, options.limit))
-    values = [
-        {
-            "x": row["bytes"] / row["process_s"] / 1e6,
-            "series": row["peer"],
-            "row": row["network"],
-            "column": row["size"],
-        }
-        for row in rows
-        if "process_s" in row
-    ]
-    if values:
-        plots.bars(values, "MB/s, start included", options.into / "peers.svg")
-    return rows, cells.table(rows)
-
-
-def _servers(options: argparse.Namespace) -> tuple[list[cells.Row], str]:
-    rows = lab.servers(options.lab, _chosen_sizes(options, SCALE_SIZES), options.repeats, options.into)
-    return rows, lab.table(rows)
-
-
-def _sessions(options: argparse.Namespace) -> tuple[list[cells.Row], str]:
-    rows = scale.sessions(options.repeats, options.into)
-    return rows, scale.sessions_table(rows)
-
-
-def _sizes(options: argparse.Namespace) -> tuple[list[cells.Row], str]:
-    rows = scale.sizes(options.repeats, options.limit, options.into)
-    return rows, cells.table(rows)
-
-
-def _rtt(options: argparse.Namespace) -> tuple[list[cells.Row], str]:
-    rows = scale.rtt(options.repeats, options.limit, options.into)
-    return rows, cells.table(rows)
-
-
-def _goodput(options: argparse.Namespace) -> tuple[list[cells.Row], str]:
-    rows = sharing.goodput(options.rate)
-    sharing.draw_goodput(rows, options.into / "goodput.svg")
-    return rows, sharing.show_goodput(rows)
-
-
-def _fairness(options: argparse.Namespace) -> tuple[list[cells.Row], str]:
-    rows = sharing.fairness(options.fairness, options.rate)
-    sharing.draw_fairness(rows, options.into / "fairness.svg")
-    return rows, sharing.show_fairness(rows)
 
 
 if __name__ == "__main__":
@@ -149,5 +182,5 @@ if __name__ == "__main__":
         print(f"bench: {failure}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("bench: interrupted; nothing is left behind", file=sys.stderr)
+        print("bench: interrupted; its hosts and files are removed, the rows measured so far are kept", file=sys.stderr)
         sys.exit(130)

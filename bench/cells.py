@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import filecmp
 import os
+import shutil
 import statistics
 import sys
 import time
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .hosts import Hosts, two_hosts
+from .hosts import MEMORY, Hosts, two_hosts
 from .networks import Network
 from .peers import Copy, Peer
 from .processes import TooSlowError, Usage
@@ -23,6 +24,8 @@ GUESS_MB_PER_S, GUESS_START_S, LOSSY_SHARE = 100.0, 1.5, 0.1
 HOPELESS = 2
 """A copy that by the last sizes would take so many times the limit is not tried."""
 CHUNK_BYTES = 1_000_000
+MEMORY_RESERVE_BYTES = 1_500_000_000
+"""What copying in memory leaves to programs, at most; a small file asks for no more than its own size."""
 PAUSE_S = 0.1
 """Between copies: what of the last one is still on the way must not meet the next one."""
 
@@ -54,46 +57,68 @@ class Plan:
         return min(copy_s * self.repeats, self.limit_s)
 
 
-def measure(plan: Plan) -> list[Row]:
-    """A row for each cell, also for those that could not be measured; progress on standard error."""
+def measure(plan: Plan) -> Iterator[Row]:
+    """A row for each cell as soon as it is done, also for those that could not be measured; progress on standard error."""
     rows: list[Row] = []
     left = plan.cells()
     print(f"{len(left)} cells, at most about {plan.estimate_s(left) / 60:.0f} minutes", file=sys.stderr)
     for network, link in plan.networks.items():
         with two_hosts(link) as hosts:
             hosts.limit_s = plan.limit_s
-            for size, source in _sources(hosts, plan.sizes):
+            for size, size_bytes in plan.sizes.items():
+                source = hosts.source / f"file-{size}"
                 for peer in plan.peers:
                     earlier = [row for row in rows if (row["network"], row["peer"]) == (network, peer)]
-                    row = {"network": network, "size": size, "bytes": plan.sizes[size], "peer": peer}
-                    rows.append({**row, **_cell(hosts, plan, peer, source, earlier)})
+                    row = {"network": network, "size": size, "bytes": size_bytes, "peer": peer}
+                    rows.append({**row, **_cell(hosts, plan, peer, source, size_bytes, earlier)})
                     left.pop(0)
                     minutes = plan.estimate_s(left) / 60
                     print(f"{network} {size} {peer}: {outcome(rows[-1])}; {minutes:.0f} min left", file=sys.stderr)
-    return rows
+                    yield rows[-1]
+                source.unlink(missing_ok=True)
 
 
-def _sources(hosts: Hosts, sizes: dict[str, int]) -> Iterator[tuple[str, Path]]:
-    """A file of random bytes of each size, one at a time."""
-    for name, size in sizes.items():
-        source = hosts.source / f"file-{name}"
+def _cell(hosts: Hosts, plan: Plan, peer: str, source: Path, size: int, earlier: list[Row]) -> Row:
+    if reason := hopeless(earlier, size, plan.limit_s) or no_room(size, source.exists()):
+        return {"not_run": reason}
+    copies: list[tuple[Copy, Usage]] = []
+    try:
+        _make(source, size)
+        for copy in _copies(hosts, plan.peers[peer], source, plan):
+            copies.append(copy)  # noqa: PERF402 what came before an error counts
+    except TooSlowError:
+        # Those before it were good; how many were not is told, since the median leaves them out.
+        return {**summary(size, copies), "too_slow": 1} if copies else {"exceeded_s": plan.limit_s}
+    except (BenchError, OSError) as error:
+        return {"failed": str(error)}
+    return summary(size, copies)
+
+
+def _make(source: Path, size: int) -> None:
+    """Fill the file with random bytes, if it is not there."""
+    if source.exists():
+        return
+    try:
         with source.open("wb") as file:
             for start in range(0, size, CHUNK_BYTES):
                 file.write(os.urandom(min(CHUNK_BYTES, size - start)))
-        yield name, source
+    except OSError:
         source.unlink()
+        raise
 
 
-def _cell(hosts: Hosts, plan: Plan, peer: str, source: Path, earlier: list[Row]) -> Row:
-    if reason := hopeless(earlier, source.stat().st_size, plan.limit_s):
-        return {"not_run": reason}
-    try:
-        copies = _copies(hosts, plan.peers[peer], source, plan)
-    except TooSlowError:
-        return {"exceeded_s": plan.limit_s}
-    except BenchError as error:
-        return {"failed": str(error)}
-    return summary(source.stat().st_size, copies)
+def no_room(size: int, source_is_there: bool) -> str:
+    """Why a file does not fit into memory beside its copy; empty when it does."""
+    needed = size if source_is_there else 2 * size
+    room = memory_available() - min(MEMORY_RESERVE_BYTES, size)
+    return f"needs {needed / 1e6:,.0f} MB of memory, {max(room, 0) / 1e6:,.0f} are free" if needed > room else ""
+
+
+def memory_available() -> int:
+    """Bytes that files in memory may take."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    return min(kilobytes * 1024, shutil.disk_usage(MEMORY).free)
 
 
 def hopeless(earlier: list[Row], size: int, limit_s: float) -> str:
@@ -112,13 +137,12 @@ def hopeless(earlier: list[Row], size: int, limit_s: float) -> str:
     return ""
 
 
-def _copies(hosts: Hosts, peer: Peer, source: Path, plan: Plan) -> list[tuple[Copy, Usage]]:
+def _copies(hosts: Hosts, peer: Peer, source: Path, plan: Plan) -> Iterator[tuple[Copy, Usage]]:
     """Copy until there are enough or another one would exceed the limit; every copy is compared with its source."""
-    copies: list[tuple[Copy, Usage]] = []
     target = hosts.target / source.name
     used_s = 0.0
     try:
-        while len(copies) < plan.repeats:
+        for _ in range(plan.repeats):
             target.unlink(missing_ok=True)
             hosts.usage = Usage()
             started = time.monotonic()
@@ -126,14 +150,13 @@ def _copies(hosts: Hosts, peer: Peer, source: Path, plan: Plan) -> list[tuple[Co
             took_s = time.monotonic() - started
             if peer.delivers and not filecmp.cmp(source, target, shallow=False):
                 raise BenchError("delivered another file than it was given")
-            copies.append((copy, hosts.usage))
+            yield copy, hosts.usage
             used_s += took_s
             if used_s + took_s > plan.limit_s:
                 break
             time.sleep(PAUSE_S)
     finally:
         target.unlink(missing_ok=True)
-    return copies
 
 
 def summary(size: int, copies: list[tuple[Copy, Usage]]) -> Row:
@@ -183,7 +206,8 @@ def _line(row: Row) -> str:
     if "process_s" not in row:
         return f"{head}| 0 | {outcome(row)} | | | | |"
     low, high = row["process_spread_s"]
+    copies = f"{row['copies']}, then one too slow" if "too_slow" in row else row["copies"]
     return (
-        f"{head}| {row['copies']} | {row['process_s']:.3f} ({low:.3f} to {high:.3f}) | {row['transfer_s']:.3f} "
+        f"{head}| {copies} | {row['process_s']:.3f} ({low:.3f} to {high:.3f}) | {row['transfer_s']:.3f} "
         f"| {row['goodput_bytes_per_s'] / 1e6:.3g} | {row['cpu_s_per_gb']:.3g} | {row['peak_memory_bytes'] / 1e6:.0f} |"
     )

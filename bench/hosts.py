@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -26,6 +27,7 @@ SENDER, RECEIVER = "192.0.2.1", "192.0.2.2"  # RFC 5737: for documentation, nobo
 MTU_BYTES = 1500
 DEVICE = "wire0"
 MEMORY = "/dev/shm"  # noqa: S108 a tmpfs; the folder in it has a name of its own
+NAMESPACES = Path("/run/netns")
 START_DEADLINE_S = 20.0
 COPY_LIMIT_S = 120.0
 
@@ -89,8 +91,9 @@ def two_hosts(network: Network | None = None) -> Iterator[Hosts]:
     """Both hosts on a veth pair or on an emulated link, files on a tmpfs. Raises BenchError without root."""
     if os.getuid() != 0:
         raise BenchError("the benchmark makes network namespaces: run it as root (sudo make bench)")
+    sweep()
     names = (f"bench-{os.getpid()}-a", f"bench-{os.getpid()}-b")
-    folder = Path(tempfile.mkdtemp(prefix="udpxfer-bench-", dir=MEMORY))
+    folder = Path(tempfile.mkdtemp(prefix=f"udpxfer-bench-{os.getpid()}-", dir=MEMORY))
     try:
         for name in names:
             _ip("netns", "add", name)
@@ -105,8 +108,29 @@ def two_hosts(network: Network | None = None) -> Iterator[Hosts]:
         raise BenchError(str(error)) from error
     finally:
         for name in names:
-            subprocess.run([tool("ip"), "netns", "delete", name], check=False, stderr=subprocess.DEVNULL)
+            _remove_namespace(name)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep() -> None:
+    """Remove what benchmarks that were killed have left: namespaces with what runs there, folders in memory."""
+    for left in (*NAMESPACES.glob("bench-*-*"), *Path(MEMORY).glob("udpxfer-bench-*-*")):
+        owner = left.name.split("-")[-2]
+        if not owner.isdecimal() or Path("/proc", owner).exists():
+            continue
+        if left.parent == NAMESPACES:
+            _remove_namespace(left.name)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _remove_namespace(name: str) -> None:
+    """End what still runs in a network namespace, which would keep it alive, and delete it; nothing when there is none."""
+    listed = subprocess.run([tool("ip"), "netns", "pids", name], capture_output=True, text=True, check=False)
+    for pid in map(int, listed.stdout.split()):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    subprocess.run([tool("ip"), "netns", "delete", name], capture_output=True, check=False)
 
 
 @contextlib.contextmanager

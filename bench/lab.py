@@ -26,6 +26,8 @@ COUNTS = (1, 2, 10, 50)
 PORT = 9100
 FOLDER = "/dev/shm/bench"  # noqa: S108 (of hosts that are ours alone)
 START_DEADLINE_S = 60.0
+SCRIPT_LIMIT_S = 600.0
+"""What one script on a host may take: a send of the default sizes to 50 servers takes seconds."""
 AT_ONCE = 8
 """So many hosts are spoken to at the same time."""
 
@@ -43,17 +45,22 @@ class Lab:
     def run(self, host: str, script: str, given: str = "") -> str:
         """Run a shell script on a host; returns what it says. Raises BenchError when it fails."""
         command = ["ssh", "-F", str(self._config), host, script]
-        ended = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+        try:
+            ended = subprocess.run(
+                command, input=given, capture_output=True, text=True, check=False, timeout=SCRIPT_LIMIT_S
+            )
+        except subprocess.TimeoutExpired as error:
+            raise BenchError(f"{host}: not done after {SCRIPT_LIMIT_S:.0f} s") from error
         if ended.returncode:
             raise BenchError(f"{host}: {ended.stderr.strip()[-300:]}")
         return ended.stdout
 
-    def run_on_servers(self, script: str, given: str = "") -> list[str]:
-        """The same on all servers; {address} in the script is the server's own."""
+    def run_on_servers(self, script: str, given: str = "", count: int | None = None) -> list[str]:
+        """The same on the first servers, or on all; {address} in the script is the server's own."""
         with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
             jobs = [
                 pool.submit(self.run, name, script.format(address=address), given)
-                for name, address in self.servers.items()
+                for name, address in list(self.servers.items())[:count]
             ]
             return [job.result() for job in jobs]
 
@@ -78,39 +85,38 @@ def _receivers(lab: Lab) -> Iterator[None]:
         lab.run_on_servers(clear)
 
 
-def servers(folder: Path, sizes: dict[str, int], repeats: int, into: Path) -> list[Row]:
+def servers(folder: Path, sizes: dict[str, int], repeats: int) -> Iterator[Row]:
     """One file to each of 1, 2, 10 and 50 servers, as far as the lab has them, in each mode."""
     lab = Lab(folder)
     counts = [count for count in COUNTS if count <= len(lab.servers)]
     if counts[-1] < COUNTS[-1]:
         print(f'the lab has {len(lab.servers)} servers; for more: make run ARGS="-e lab_servers=50"', file=sys.stderr)
-    rows: list[Row] = []
     with _receivers(lab):
         for size, size_bytes in sizes.items():
-            lab.run(CLIENT, f"head -c {size_bytes} /dev/urandom > {FOLDER}/file")
+            told = lab.run(CLIENT, f"head -c {size_bytes} /dev/urandom > {FOLDER}/file && sha256sum {FOLDER}/file")
             for count in counts:
-                rows += _modes(lab, size, count, repeats)
-            if len({text.split()[0] for text in _digests(lab)}) != 1:
-                raise BenchError("another file arrived than was sent")
+                yield from _modes(lab, size, count, repeats, told.split()[0])
+
+
+def draw(rows: list[Row], folder: Path) -> None:
+    """MB/s over the number of servers, a picture for each size."""
     values = [
         {"x": row["servers"], "y": row["goodput_bytes_per_s"] / 1e6, "series": row["mode"], "size": row["size"]}
         for row in rows
     ]
-    for size in sizes:
+    for size in dict.fromkeys(row["size"] for row in rows):
         of_size = [value for value in values if value["size"] == size]
-        plots.lines(of_size, "servers", "MB/s in all", into / f"servers-{size}.svg", log_x=True)
-    return rows
+        plots.lines(of_size, "servers", "MB/s in all", folder / f"servers-{size}.svg", log_x=True)
 
 
-def _digests(lab: Lab) -> list[str]:
-    used = list(lab.servers)[: max(count for count in COUNTS if count <= len(lab.servers))]
-    return [
-        lab.run(CLIENT, f"sha256sum {FOLDER}/file"),
-        *(lab.run(name, f"sha256sum {FOLDER}/in/file") for name in used),
-    ]
+def _check(lab: Lab, count: int, digest: str) -> None:
+    """Look at what a send brought to the servers and remove it, so that the next one cannot be taken for it."""
+    arrived = lab.run_on_servers(f"sha256sum {FOLDER}/in/file && rm {FOLDER}/in/file", count=count)
+    if {text.split()[0] for text in arrived} != {digest}:
+        raise BenchError("another file arrived than was sent")
 
 
-def _modes(lab: Lab, size: str, count: int, repeats: int) -> list[Row]:
+def _modes(lab: Lab, size: str, count: int, repeats: int, digest: str) -> list[Row]:
     """All modes in turn, again and again, so that what else the machine does meets each of them."""
     jobs = " ".join(f"{FOLDER}/file={address}:{PORT}" for address in list(lab.servers.values())[:count])
     told: dict[str, list[Row]] = {mode: [] for mode in MODES}
@@ -118,6 +124,7 @@ def _modes(lab: Lab, size: str, count: int, repeats: int) -> list[Row]:
         for mode in MODES:
             send = f"udpxfer send --mode {mode} --key-file {FOLDER}/key --json {FOLDER}/result {jobs}"
             told[mode].append(json.loads(lab.run(CLIENT, f"{send} >/dev/null && cat {FOLDER}/result")))
+            _check(lab, count, digest)
     rows = [_summary(size, count, mode, documents) for mode, documents in told.items()]
     best = min(rows, key=lambda row: float(row["seconds"]))
     print(f"{size} to {count} servers: {best['mode']} is first, {best['seconds']:.3f} s", file=sys.stderr)

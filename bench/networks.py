@@ -37,7 +37,10 @@ class Network:
         return one_way, dict(one_way)
 
     def capacity_mbit(self) -> float:
-        """What the link can carry of full IP packets that are not lost."""
+        """Goodput to expect of full IP packets: the link's rate, less the share that is lost.
+
+        The link loses before its queue, so what is lost takes none of its time, and a sender may exceed this.
+        """
         return self.rate_mbit * MTU_BYTES / (MTU_BYTES + ETHERNET_HEADER_BYTES) * (1 - self.loss_pct / 100)
 
     def __str__(self) -> str:

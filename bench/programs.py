@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 CACHE = Path(__file__).resolve().parents[1] / ".cache" / "bench"
@@ -68,8 +68,7 @@ def provide(names: Iterable[str], modules: Iterable[str]) -> None:
         os.environ["LD_LIBRARY_PATH"] = ":".join(libraries)
 
 
-def _attempt(means: str, wanted: list[str], action: object) -> None:
-    assert callable(action)
+def _attempt(means: str, wanted: list[str], action: Callable[[list[str]], object]) -> None:
     print(f"Getting what is missing, into {CACHE} only: {' '.join(wanted)}", file=sys.stderr)
     try:
         action(wanted)
@@ -121,7 +120,8 @@ def _package_version(path: str) -> str:
 
 def machine() -> dict[str, str]:
     """What the figures were measured on."""
-    cpu = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line for line in lines if line.startswith("model name")), f": {platform.machine()}")  # Arm names none
     return {
         "processor": f"{os.cpu_count()} x {cpu.partition(': ')[2]}",
         "kernel": platform.release(),

@@ -15,83 +15,82 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import cells, plots
-from .hosts import MEMORY, RECEIVER, Hosts, two_hosts
+from .hosts import RECEIVER, Hosts, two_hosts
 from .networks import Network
 from .peers import PEERS, PORT, environment, make_key
 from .processes import Usage
 from .programs import BenchError
 from .sharing import jain_index
 
+LARGEST_BYTES = 10_000_000_000
 SIZES = {
     f"{digit}{unit}B": digit * factor
     for unit, factor in (("K", 10**3), ("M", 10**6), ("G", 10**9))
     for digit in (1, 10, 100)
+    if digit * factor <= LARGEST_BYTES
 }
-SIZES_OF, RTT_OF = ("udpxfer", "socat"), ("udpxfer", "socat", "socat-bbr")
-"""Whom the curves over size and round-trip time show."""
-LARGEST_BYTES = 10_000_000_000
-MEMORY_RESERVE_BYTES = 1_500_000_000
+SIZES_OF = {"udpxfer": "udpxfer", "socat": "socat, plain TCP"}
+RTT_OF = {"udpxfer": "udpxfer", "socat": "TCP CUBIC", "socat-bbr": "TCP BBR"}
+"""Whom the curves over size and round-trip time show, and under which names."""
 RTTS_MS = (0.0, 10.0, 50.0, 100.0, 200.0, 400.0, 600.0)
 RTT_RATE_MBIT, RTT_BYTES = 100.0, 10_000_000
 SESSIONS = (1, 10, 100)
 SESSIONS_BYTES = 500_000_000
 
 
-def sizes(repeats: int, limit_s: float, folder: Path) -> list[cells.Row]:
+def sizes(repeats: int, limit_s: float) -> Iterator[cells.Row]:
     """Files of 1 KB to 10 GB, or as large as memory holds twice, on a plain wire: udpxfer and plain TCP."""
-    room = _memory_available() - MEMORY_RESERVE_BYTES
-    wanted = {name: size for name, size in SIZES.items() if size <= LARGEST_BYTES}
-    fitting = {name: size for name, size in wanted.items() if size * 2 <= room}
-    for name in wanted.keys() - fitting.keys():
-        print(
-            f"{name} is left out: source and copy need {wanted[name] * 2:,} bytes of memory, {room:,} are free",
-            file=sys.stderr,
-        )
     peers = {name: PEERS[name] for name in SIZES_OF}
-    rows = cells.measure(cells.Plan({"veth": None}, fitting, peers, repeats, limit_s))
+    return cells.measure(cells.Plan({"veth": None}, SIZES, peers, repeats, limit_s))
+
+
+def draw_sizes(rows: list[cells.Row], folder: Path) -> None:
+    """MB/s over the size of the file."""
     values = [
-        {"x": row["bytes"], "y": row["bytes"] / row[key] / 1e6, "series": f"{row['peer']}{text}"}
+        {"x": row["bytes"], "y": row["bytes"] / row[key] / 1e6, "series": f"{SIZES_OF[row['peer']]}{text}"}
         for key, text in (("process_s", ", with its start"), ("transfer_s", ""))
         for row in rows
         if key in row and (row["peer"] == "udpxfer" or not text)
     ]
     plots.lines(values, "bytes of the file", "MB/s", folder / "sizes.svg", log_x=True, log_y=True)
-    return rows
 
 
-def _memory_available() -> int:
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    return min(kilobytes * 1024, shutil.disk_usage(MEMORY).free)
-
-
-def rtt(repeats: int, limit_s: float, folder: Path) -> list[cells.Row]:
+def rtt(repeats: int, limit_s: float) -> Iterator[cells.Row]:
     """A file over longer and longer paths: udpxfer, TCP CUBIC and TCP BBR."""
     networks: dict[str, Network | None] = {f"{ms:g} ms": Network(RTT_RATE_MBIT, ms) for ms in RTTS_MS}
     peers = {name: PEERS[name] for name in RTT_OF}
-    rows = cells.measure(cells.Plan(networks, {"10MB": RTT_BYTES}, peers, repeats, limit_s))
+    return cells.measure(cells.Plan(networks, {"10MB": RTT_BYTES}, peers, repeats, limit_s))
+
+
+def draw_rtt(rows: list[cells.Row], folder: Path) -> None:
+    """Mbit/s over the round-trip time."""
     values = [
-        {"x": float(row["network"].split()[0]), "y": row["bytes"] * 8e-6 / row["process_s"], "series": row["peer"]}
+        {
+            "x": float(row["network"].split()[0]),
+            "y": row["bytes"] * 8e-6 / row["process_s"],
+            "series": RTT_OF[row["peer"]],
+        }
         for row in rows
         if "process_s" in row
     ]
     plots.lines(values, "round-trip time in ms", "Mbit/s, start included", folder / "rtt.svg")
-    return rows
 
 
-def sessions(repeats: int, folder: Path) -> list[cells.Row]:
+def sessions(repeats: int) -> Iterator[cells.Row]:
     """The same bytes in 1, 10 and 100 files at once to one receiver on a plain wire, from a process for each."""
-    rows = []
     with two_hosts() as hosts:
         for count in SESSIONS:
             files = list(_files(hosts, count))
             row = _summary(count, [_send_at_once(hosts, files) for _ in range(repeats)])
             print(f"{count} sessions: {row['goodput_bytes_per_s'] / 1e6:.0f} MB/s", file=sys.stderr)
-            rows.append(row)
+            yield row
             shutil.rmtree(files[0].parent)
+
+
+def draw_sessions(rows: list[cells.Row], folder: Path) -> None:
+    """MB/s over the number of sessions."""
     values = [{"x": row["sessions"], "y": row["goodput_bytes_per_s"] / 1e6, "series": "all sessions"} for row in rows]
     plots.lines(values, "sessions at once", "MB/s", folder / "sessions.svg", log_x=True)
-    return rows
 
 
 def _files(hosts: Hosts, count: int) -> Iterator[Path]:
@@ -110,8 +109,7 @@ def _send_at_once(hosts: Hosts, files: list[Path]) -> cells.Row:
     python = [sys.executable, "-m", "udpxfer"]
     receive = [*python, "receive", "--bind", f"{RECEIVER}:{PORT}", "--into", str(hosts.target), *keyed]
     send = [*python, "send", "--mode", "multi_process", "--json", str(told), *keyed]
-    receiver, hosts.usage = Usage(), Usage()
-    hosts.usage = receiver
+    hosts.usage = receiver = Usage()
     with hosts.service([*receive, "--max-sessions", str(max(SESSIONS))], "udp", PORT, environment()):
         hosts.usage = sender = Usage()
         hosts.run(0, [*send, *(f"{file}={RECEIVER}:{PORT}" for file in files)], environment())

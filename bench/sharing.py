@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from .processes import Process
 from .programs import BenchError
 
 LOSSES_PCT, RTTS_MS = (1.0, 5.0, 10.0), (50.0, 100.0)
+FLOWS = {"udpxfer": "udpxfer", "bbr": "TCP BBR", "cubic": "TCP CUBIC"}
+"""What is measured alone on a lossy link, and under which names."""
 QUEUES_BDP = (0.5, 1.0, 4.0)
 STEADY_AFTER_S, GOODPUT_S, SHARING_S = 3.0, 13.0, 60.0
 END_GRACE_S = 20.0
@@ -91,47 +94,38 @@ def jain_index(rates: list[float]) -> float:
     return sum(rates) ** 2 / (len(rates) * sum(rate * rate for rate in rates))
 
 
-def _report(row: dict[str, Any], text: str) -> dict[str, Any]:
-    print(text, file=sys.stderr, flush=True)
-    return row
-
-
-def goodput(rate_mbit: float) -> list[dict[str, Any]]:
+def goodput(rate_mbit: float) -> Iterator[dict[str, Any]]:
     """Steady-state goodput of one flow alone, for each loss and round-trip time: udpxfer, TCP BBR, TCP CUBIC."""
-    rows = []
     for rtt_ms in RTTS_MS:
         for loss_pct in LOSSES_PCT:
             network = Network(rate_mbit, rtt_ms, loss_pct)
-            for kind in ("udpxfer", "bbr", "cubic"):
+            for kind in FLOWS:
                 (samples,) = _run_flows(network, [kind], GOODPUT_S)
                 mbit = mbit_between(samples, STEADY_AFTER_S, GOODPUT_S)
                 share = mbit / (rate_mbit * (1 - loss_pct / 100))
-                row = {"rtt_ms": rtt_ms, "loss_pct": loss_pct, "flow": kind, "mbit": mbit, "share": share}
-                rows.append(_report(row, f"{network}: {kind} {mbit:.2f} Mbit/s, {share:.2f} of rate x (1 - loss)"))
-    return rows
+                print(f"{network}: {kind} {mbit:.2f} Mbit/s, {share:.2f} of rate x (1 - loss)", file=sys.stderr)
+                yield {"rtt_ms": rtt_ms, "loss_pct": loss_pct, "flow": kind, "mbit": mbit, "share": share}
 
 
 SHARING = {"cubic": ["udpxfer", "cubic"], "bbr": ["udpxfer", "bbr"], "own": ["udpxfer"] * 4}
 
 
-def fairness(neighbours: list[str], rate_mbit: float, seconds: float = SHARING_S) -> list[dict[str, Any]]:
+def fairness(neighbours: list[str], rate_mbit: float, seconds: float = SHARING_S) -> Iterator[dict[str, Any]]:
     """Shares of a link of 50 ms, for each size of queue; ``neighbours`` are keys of SHARING."""
-    rows = []
     for neighbour in neighbours:
         for queue_bdp in QUEUES_BDP:
             told = _run_flows(Network(rate_mbit, 50.0, queue_bdp=queue_bdp), SHARING[neighbour], seconds)
             mbit = [mbit_between(samples, 0.0, seconds) for samples in told]
             curves = [[mbit_between(samples, second, second + 1) for second in range(int(seconds))] for samples in told]
-            row = {"neighbour": neighbour, "queue_bdp": queue_bdp, "mbit": mbit, "jain": jain_index(mbit)}
+            jain = jain_index(mbit)
             shares = " + ".join(f"{value:.1f}" for value in mbit)
-            text = f"queue {queue_bdp:g} BDP, beside {neighbour}: {shares} Mbit/s, Jain {row['jain']:.3f}"
-            rows.append(_report({**row, "curves": curves}, text))
-    return rows
+            print(f"queue {queue_bdp:g} BDP, beside {neighbour}: {shares} Mbit/s, Jain {jain:.3f}", file=sys.stderr)
+            yield {"neighbour": neighbour, "queue_bdp": queue_bdp, "mbit": mbit, "jain": jain, "curves": curves}
 
 
 def show_goodput(rows: list[dict[str, Any]]) -> str:
     """A Markdown table."""
-    lines = ["| RTT | loss | udpxfer | TCP BBR | TCP CUBIC |", "|---|---|---|---|---|"]
+    lines = [f"| RTT | loss | {' | '.join(FLOWS.values())} |", "|---|---|---|---|---|"]
     for rtt_ms, loss_pct in dict.fromkeys((row["rtt_ms"], row["loss_pct"]) for row in rows):
         cells = [row for row in rows if (row["rtt_ms"], row["loss_pct"]) == (rtt_ms, loss_pct)]
         values = " | ".join(f"{cell['mbit']:.1f} Mbit/s ({cell['share']:.0%})" for cell in cells)
@@ -149,20 +143,21 @@ def show_fairness(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def draw_goodput(rows: list[dict[str, Any]], path: Path) -> None:
+def draw_goodput(rows: list[dict[str, Any]], folder: Path) -> None:
     """Share of the link over loss."""
     values = [
-        {"x": row["loss_pct"], "y": row["share"], "series": f"{row['flow']}, {row['rtt_ms']:g} ms"} for row in rows
+        {"x": row["loss_pct"], "y": row["share"], "series": f"{FLOWS[row['flow']]}, {row['rtt_ms']:g} ms"}
+        for row in rows
     ]
-    plots.lines(values, "random loss in percent", "goodput of rate x (1 - loss)", path)
+    plots.lines(values, "random loss in percent", "goodput of rate x (1 - loss)", folder / "goodput.svg")
 
 
-def draw_fairness(rows: list[dict[str, Any]], path: Path) -> None:
+def draw_fairness(rows: list[dict[str, Any]], folder: Path) -> None:
     """Rates over time at one bandwidth-delay product of queue."""
     values = []
     for row in rows:
         if row["queue_bdp"] == 1.0 and row["neighbour"] == "cubic":
-            for name, curve in zip(("udpxfer", "TCP CUBIC"), row["curves"], strict=True):
+            for name, curve in zip((FLOWS["udpxfer"], FLOWS["cubic"]), row["curves"], strict=True):
                 values += [{"x": second, "y": mbit, "series": name} for second, mbit in enumerate(curve)]
     if values:
-        plots.lines(values, "seconds", "Mbit/s", path)
+        plots.lines(values, "seconds", "Mbit/s", folder / "fairness.svg")

@@ -5,16 +5,13 @@ What the system lacks is taken away where udpxfer asks the kernel for it, so tha
 
 from __future__ import annotations
 
-import random
 import sys
-import time
-from typing import Any
+from collections.abc import Callable
 
 from udpxfer import cli
 from udpxfer.io import udp
 
 UNKNOWN_OPTION = 9_999
-TINY_BUFFER_BYTES = 8192 // 2
 STOCK_BUFFER_BYTES = 212_992 // 2  # the kernel doubles what is asked for
 
 
@@ -28,36 +25,14 @@ def stock_buffer() -> None:
     udp.SOCKET_BUFFER_BYTES = STOCK_BUFFER_BYTES
 
 
-def tiny_buffer() -> None:
-    """Socket buffers of 8 KB as the kernel counts: five datagrams of Ethernet's size."""
-    udp.SOCKET_BUFFER_BYTES = TINY_BUFFER_BYTES
+VARIANTS = {"without-offload": without_offload, "stock-buffer": stock_buffer}
 
 
-def vanishing() -> None:
-    """A network that swallows what the kernel segments, without a word."""
-    send = udp.SenderSocket._send  # noqa: SLF001 the network is what is replaced
+def main(variants: dict[str, Callable[[], None]]) -> int:
+    """Be udpxfer on the system that the first word names; returns the exit status."""
+    variants[sys.argv[1]]()
+    return cli.main(sys.argv[2:])
 
-    def swallow(self: udp.SenderSocket, parts: list[Any], ancillary: list[tuple[int, int, bytes]]) -> None:
-        if not ancillary:
-            send(self, parts, ancillary)
-
-    udp.SenderSocket._send = swallow  # type: ignore[method-assign] # noqa: SLF001
-
-
-def jumping_clock() -> None:
-    """A wall clock that somebody sets all the time, days back and forth."""
-    wall_clock = time.time
-    time.time = lambda: wall_clock() + random.uniform(-1e6, 1e6)  # noqa: S311 no secret
-
-
-VARIANTS = {
-    "jumping-clock": jumping_clock,
-    "without-offload": without_offload,
-    "stock-buffer": stock_buffer,
-    "tiny-buffer": tiny_buffer,
-    "vanishing": vanishing,
-}
 
 if __name__ == "__main__":
-    VARIANTS[sys.argv[1]]()
-    sys.exit(cli.main(sys.argv[2:]))
+    sys.exit(main(VARIANTS))

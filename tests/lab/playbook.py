@@ -143,7 +143,7 @@ class Lab:
 
     def run_ids(self) -> set[str]:
         """The runs with results."""
-        return {path.name for path in self.results.glob("*") if not path.is_symlink()}
+        return {path.name for path in self.results.glob("*") if path.is_dir() and not path.is_symlink()}
 
     def document(self, run_id: str) -> dict[str, Any]:
         """run.json of a run."""

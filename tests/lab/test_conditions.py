@@ -79,7 +79,9 @@ def test_transfer_survives_the_failure_of_its_server(lab: Lab, failure: str) -> 
         accepted = [event for event in events if event["event"] == "accepted" and event["label"].startswith(new)]
         assert [event["resumed_records"] > 0 for event in accepted] == [False, True]
     else:
-        assert transfer["end"] - transfer["start"] > 8  # the outage lay within
+        assert (
+            transfer["engine"]["sessions"] == 2
+        )  # the outage lay within: the client gave up and offered the file again
 
 
 def test_make_status_tells_hosts_and_links(lab: Lab) -> None:

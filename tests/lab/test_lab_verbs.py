@@ -79,6 +79,8 @@ def test_loss_is_the_one_asked_for(lab: ProgramLab) -> None:
 
 def test_up_makes_links_as_described(lab: ProgramLab) -> None:
     lab.call("link", "alpine-1", "down")
+    assert lab.call("up", "--check")["changed"]
+    assert node(lab, "alpine-1")["link"] == "down"
     wanted = impaired({"alpine-1": {"to_host": {"delay_ms": 25}}})
     assert lab.call("up", "--check", description=wanted)["changed"]
     assert lab.call("up", description=wanted)["changed"]
@@ -155,14 +157,15 @@ def test_ended_relay_is_replaced(lab: ProgramLab) -> None:
     pids = {*children, *(pid for thread in threads for pid in thread)}
     (relay,) = [pid for pid in pids if b"alpinelab.link" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(int(relay), 9)
-    time.sleep(0.1)
+    command_line = Path(f"/proc/{relay}/cmdline")
+    assert wait_until(lambda: not command_line.exists() or not command_line.read_bytes())  # gone, or a zombie
     assert wait_until(lambda: ping(lab, 2)[0] == 2)
     assert ping(lab)[1] >= 40
 
 
 def test_second_run_on_one_lab_is_refused_while_the_first_lives(lab: ProgramLab) -> None:
-    with subprocess.Popen(["sleep", "60"]) as first:
-        lab.call("up", "--run", str(first.pid))
+    lab.call("down")  # the run that brings the lab up has it too
+    with subprocess.Popen(["sleep", "600"]) as first:
         lab.call("up", "--run", str(first.pid))
         second = lab.run("up", "--run", str(os.getpid()))
         assert second.returncode == 1

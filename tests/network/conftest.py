@@ -33,11 +33,11 @@ class System:
     """Where the program under test runs."""
 
     prefix: tuple[str, ...] = ()  # such as: ip netns exec NAME
-    variant: str = ""  # a name in bench.variant: what this system lacks
+    variant: str = ""  # a name in tests/network/variant.py: what this system lacks
 
     def command(self, *arguments: str | Path) -> list[str]:
         """The command line of the program there."""
-        program = ["-m", "bench.variant", self.variant] if self.variant else ["-m", "udpxfer"]
+        program = ["-m", "tests.network.variant", self.variant] if self.variant else ["-m", "udpxfer"]
         return [*self.prefix, sys.executable, *program, *map(str, arguments)]
 
 
@@ -123,13 +123,15 @@ class ReceiverProcess:
         return [event for event in map(json.loads, lines) if event["event"] == name]
 
     def wait_for_bytes(self, count: int) -> None:
-        """Wait until a partial file holds ``count`` written bytes (its size is reserved from the start)."""
+        """Wait until a partial file holds ``count`` written bytes (its size is reserved from the start); fails when it is too late."""
         deadline = time.monotonic() + COMMAND_DEADLINE_S
         while True:
             for part in self.into.glob(".udpxfer-*.part"):
                 with contextlib.suppress(FileNotFoundError):
                     if len(part.read_bytes().rstrip(b"\0")) >= count:
                         return
+            whole = [path.name for path in self.into.iterdir() if not path.name.startswith(".")]
+            assert not whole, f"{whole} arrived before anybody could act: the rate is too high for this machine"
             assert time.monotonic() < deadline, "nothing arrives"
             time.sleep(0.02)
 

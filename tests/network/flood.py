@@ -1,4 +1,6 @@
-"""Floods an address with garbage datagrams: ``python -m tests.network.flood HOST PORT RATE SECONDS``; tells how many it sent.
+"""Floods an address with garbage datagrams: ``python -m tests.network.flood HOST PORT RATE SECONDS SEED``.
+
+It tells how many it sent, in all and per second, and from when to when.
 
 sendmmsg(2) hands 64 separate datagrams to the kernel at a time: what arrives are single datagrams, the dearest to receive.
 """
@@ -6,7 +8,6 @@ sendmmsg(2) hands 64 separate datagrams to the kernel at a time: what arrives ar
 from __future__ import annotations
 
 import ctypes
-import os
 import random
 import socket
 import sys
@@ -38,10 +39,10 @@ class MessageHeader(ctypes.Structure):
     )
 
 
-def garbage(session: bytes) -> bytes:
+def garbage(rng: random.Random) -> bytes:
     """A datagram that looks right for its first bytes, of a random length."""
-    header = bytes([random.choice(KINDS), random.choice((0, 1)), 0, 0]) + session
-    return header + os.urandom(random.choice((0, 8, 40, 200, 1192)))
+    header = bytes([rng.choice(KINDS), rng.choice((0, 1)), 0, 0]) + rng.randbytes(4)
+    return header + rng.randbytes(rng.choice((0, 8, 40, 200, 1192)))
 
 
 def main() -> None:
@@ -50,16 +51,17 @@ def main() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.connect((host, port))
-    datagrams = [garbage(os.urandom(4)) for _ in range(BATCH)]
+    rng = random.Random(sys.argv[5])
+    datagrams = [garbage(rng) for _ in range(BATCH)]
     vectors = [IoVector(datagram, len(datagram)) for datagram in datagrams]
     messages = (MessageHeader * BATCH)(*(MessageHeader(None, 0, ctypes.pointer(v), 1, None, 0, 0, 0) for v in vectors))
-    began, sent = time.monotonic(), 0
+    first, began, sent = time.time(), time.monotonic(), 0
     while (now := time.monotonic() - began) < seconds:
         if sent > now * rate:
             time.sleep(0.0002)
             continue
         sent += max(libc.sendmmsg(sock.fileno(), messages, BATCH, 0), 0)
-    print(sent, round(sent / (time.monotonic() - began)))
+    print(sent, round(sent / (time.monotonic() - began)), first, time.time())
 
 
 if __name__ == "__main__":

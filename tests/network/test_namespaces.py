@@ -115,8 +115,8 @@ def test_the_first_hop_takes_less_from_now_on(
     wire: Wire, receiver: ReceiverProcess, start_send: StartSend, make_file: MakeFile
 ) -> None:
     source = make_file("file", 3_000_000)
-    sending = start_send(f"{source}={receiver.address}", system=wire.sender, rate="3m")
-    receiver.wait_for_bytes(1_000_000)
+    sending = start_send(f"{source}={receiver.address}", system=wire.sender, rate="1m")
+    receiver.wait_for_bytes(500_000)
     wire.set_mtu_at_the_sender(1400)
     outcome = sending.end()
     assert_arrives(outcome, source, receiver)

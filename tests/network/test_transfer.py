@@ -152,20 +152,6 @@ def test_another_key_and_nobody_there_end_at_the_deadline(
     assert receiver.events("accepted") == receiver.events("refused") == []
 
 
-def test_strangers_get_no_answer(receiver: ReceiverProcess) -> None:
-    host, _, port = receiver.address.rpartition(":")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-        stranger.connect((host, int(port)))
-        for kind in (0x00, 0x01, 0x02, 0x10, 0x20, 0xFF):
-            for size in (0, 1, 15, 16, 17, 33, 1200, 1472):
-                stranger.send((bytes([kind, 1, 0, 0]) + os.urandom(size))[:size])
-        stranger.settimeout(0.5)
-        with pytest.raises(TimeoutError):
-            stranger.recv(2048)
-    assert receiver.stop() == 0
-    assert receiver.events("stopped")[0]["dropped_datagrams"] >= 40
-
-
 def test_a_stopped_receiver_resumes(
     receiver: ReceiverProcess, send: Send, start_send: StartSend, make_file: MakeFile
 ) -> None:
@@ -191,7 +177,7 @@ def test_a_killed_receiver_that_comes_back_gets_the_rest(
 ) -> None:
     """The same `send` goes on: it offers the file again when it hears nothing."""
     source = make_file("file", 10_000_000)
-    sending = start_send(f"{source}={receiver.address}", rate="8m")
+    sending = start_send(f"{source}={receiver.address}", rate="3m")
     receiver.wait_for_bytes(3_000_000)
     receiver.stop(signal.SIGKILL)
     assert not receiver.into.joinpath("file").exists()
@@ -207,7 +193,7 @@ def test_a_killed_sender_that_is_started_again_sends_only_the_rest(
     receiver: ReceiverProcess, send: Send, start_send: StartSend, make_file: MakeFile
 ) -> None:
     source = make_file("file", 10_000_000)
-    sending = start_send(f"{source}={receiver.address}", rate="8m")
+    sending = start_send(f"{source}={receiver.address}", rate="3m")
     receiver.wait_for_bytes(5_000_000)
     sending.kill()
     outcome = send(f"{source}={receiver.address}")
@@ -235,7 +221,7 @@ def test_a_source_that_changes_is_not_published(
     receiver: ReceiverProcess, start_send: StartSend, make_file: MakeFile
 ) -> None:
     source = make_file("file", 3_000_000)
-    sending = start_send(f"{source}={receiver.address}", rate="3m")
+    sending = start_send(f"{source}={receiver.address}", rate="1m")
     receiver.wait_for_bytes(500_000)
     with source.open("r+b") as file:
         file.seek(2_900_000)

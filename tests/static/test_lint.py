@@ -9,17 +9,17 @@ import pytest
 
 from tests.project import ROOT, environment
 
-PYTHON_FOLDERS = [
+SOURCE_FOLDERS = [
     name for name in ("bench", "files", "plugins", "roles", "tests", "tools") if any((ROOT / name).rglob("*.py"))
 ]
 # What runs on hosts must run on Python 3.9.
 HOST_PYTHON = [str(path) for folder in ("files", "plugins") for path in sorted((ROOT / folder).rglob("*.py"))]
-SHELL_SCRIPTS = [".ci/run", *(str(path) for path in sorted((ROOT / "tools").glob("*.sh")))]
+SHELL_SCRIPTS = [".ci/run", *(str(path) for folder in SOURCE_FOLDERS for path in sorted((ROOT / folder).rglob("*.sh")))]
 
 LINTERS = {
     "ruff check": ["ruff", "check", "--quiet", "."],
     "ruff format": ["ruff", "format", "--check", "--quiet", "--diff", "."],
-    "mypy": ["mypy", "--no-error-summary", *PYTHON_FOLDERS],
+    "mypy": ["mypy", "--no-error-summary", *SOURCE_FOLDERS],
     "vermin": ["vermin", "--quiet", "--no-tips", "--eval-annotations", "--violations", "--target=3.9-", *HOST_PYTHON],
     "shellcheck": ["shellcheck", *SHELL_SCRIPTS],
     "yamllint": ["yamllint", "--strict", "."],

@@ -4,32 +4,10 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from tests.project import ROOT, run
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 INTERNAL = {"venv", "system"}
-PROMISED = [
-    "run",
-    "test",
-    "down",
-    "status",
-    "ssh",
-    "exec",
-    "impair",
-    "link",
-    "capture",
-    "graph",
-    "lint",
-    "bench",
-    "soak",
-    "fuzz",
-    "matrix",
-    "test-gns3",
-    "compare",
-    "release",
-]
 
 
 def targets() -> set[str]:
@@ -41,11 +19,6 @@ def test_help_is_the_default_and_lists_every_target() -> None:
     listed = {line.split()[0] for line in result.stdout.splitlines()}
     assert result.returncode == 0
     assert listed == targets() - INTERNAL
-
-
-@pytest.mark.parametrize("target", PROMISED)
-def test_promised_target_exists(target: str) -> None:
-    assert target in targets()
 
 
 def test_no_target_is_taken_for_a_file() -> None:

@@ -33,12 +33,11 @@ def hosts(tmp_path: Path) -> Hosts:
     """Only folders: no copy of these tests runs a program."""
     for name in ("source", "target"):
         (tmp_path / name).mkdir()
-    (tmp_path / "source" / "file").write_bytes(b"abc")
     return cast("Hosts", SimpleNamespace(source=tmp_path / "source", target=tmp_path / "target", usage=Usage()))
 
 
 def measured(hosts: Hosts, copy: Any, limit_s: float = LIMIT_S) -> Row:
-    return cells._cell(hosts, plan(copy, limit_s), "peer", hosts.source / "file", [])
+    return cells._cell(hosts, plan(copy, limit_s), "peer", hosts.source / "file", 3, [])
 
 
 def test_summary_has_medians_and_spread_of_both_ends() -> None:
@@ -82,13 +81,52 @@ def test_another_file_than_was_sent_is_a_failure(hosts: Hosts) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"), [(TooSlowError(""), {"exceeded_s": LIMIT_S}), (BenchError("no"), {"failed": "no"})]
+    ("error", "told"),
+    [
+        (TooSlowError(""), {"exceeded_s": LIMIT_S}),
+        (BenchError("no"), {"failed": "no"}),
+        (OSError(28, "No space left"), {"failed": "[Errno 28] No space left"}),
+    ],
 )
-def test_a_cell_that_could_not_be_measured_does_not_end_the_run(hosts: Hosts, error: BenchError, told: Row) -> None:
+def test_a_cell_that_could_not_be_measured_does_not_end_the_run(hosts: Hosts, error: Exception, told: Row) -> None:
     def copy(_: Hosts, __: Path, ___: Path) -> Copy:
         raise error
 
     assert measured(hosts, copy) == told
+
+
+def test_a_slow_copy_does_not_throw_away_the_good_ones(hosts: Hosts) -> None:
+    left = iter([1.0, 3.0])
+
+    def copy(_: Hosts, source: Path, target: Path) -> Copy:
+        target.write_bytes(source.read_bytes())
+        if (seconds := next(left, None)) is None:
+            raise TooSlowError("")
+        return Copy(seconds)
+
+    found = measured(hosts, copy)
+    assert (found["copies"], found["process_s"], found["too_slow"]) == (2, 2.0, 1)
+    assert "| 2, then one too slow |" in cells.table([{"network": "veth", "size": "3B", "peer": "peer", **found}])
+
+
+@pytest.mark.parametrize(
+    ("available", "source_is_there", "fits"),
+    [
+        (3 * 10**6, False, True),
+        (3 * 10**6 - 1, False, False),
+        (3 * 10**6 - 1, True, True),
+        (2 * 10**6 - 1, True, False),
+    ],
+)
+def test_what_does_not_fit_into_memory_is_not_run(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch, available: int, source_is_there: bool, fits: bool
+) -> None:
+    monkeypatch.setattr(cells, "memory_available", lambda: available)
+    assert (cells.no_room(10**6, source_is_there) == "") == fits
+    if not fits and not source_is_there:
+        nothing = cells._cell(hosts, plan(print), "peer", hosts.source / "file", 10**6, [])
+        assert "needs 2 MB of memory" in nothing["not_run"]
+        assert list(hosts.source.iterdir()) == []
 
 
 def test_only_what_is_far_beyond_the_limit_is_left_out() -> None:

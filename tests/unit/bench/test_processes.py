@@ -34,7 +34,8 @@ def test_the_memory_of_the_one_who_measures_does_not_count() -> None:
 
 def test_a_service_that_is_stopped_counts() -> None:
     usage = Usage()
-    service = Process([], python(f"{BUSY}\nprint(1, file=open('/dev/stderr', 'w'), flush=True)\ntime.sleep(60)"), usage)
+    busy_then_idle = f"{BUSY}\nprint(1, file=open('/dev/stderr', 'w'), flush=True)\nimport signal; signal.pause()"
+    service = Process([], python(busy_then_idle), usage)
     while not service.errors():
         assert not service.ended()
     service.stop()

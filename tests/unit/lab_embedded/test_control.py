@@ -19,6 +19,15 @@ DESCRIPTION = config.parse(
 )
 
 
+def listens(folder: Path) -> bool:
+    """The socket is there a moment before anybody listens."""
+    try:
+        control.connection(folder).close()
+    except OSError:
+        return False
+    return True
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """A lab's folder whose lab answers; its ports have no devices."""
@@ -27,7 +36,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     switch = control.Switch(DESCRIPTION, Ports(["alpine-1"], "auto"))
     threading.Thread(target=control.serve, args=(deep, switch), daemon=True).start()
     deadline = time.monotonic() + 30
-    while not (deep / control.SOCKET).exists() and time.monotonic() < deadline:
+    while not listens(deep) and time.monotonic() < deadline:
         time.sleep(0.01)
     yield deep
     (deep / control.SOCKET).unlink()
@@ -39,6 +48,12 @@ def test_status(folder: Path) -> None:
     nodes = [{"name": "alpine-1", "address": "127.0.0.2", **perfect}]
     assert [{key: value for key, value in node.items() if key != "ssh"} for node in found.pop("nodes")] == nodes
     assert found == {"profile": "clean", "impaired_by": None}
+
+
+def test_a_slow_link_s_host_has_time_for_its_banner() -> None:
+    assert control.banner_timeout_s({"to_host": {}, "from_host": {}}) == control.BANNER_TIMEOUT_S
+    satellite = {"to_host": {"delay_ms": 140, "jitter_ms": 10}, "from_host": {"delay_ms": 150}}
+    assert control.banner_timeout_s(satellite) == control.BANNER_TIMEOUT_S + 2 * 0.3
 
 
 @pytest.mark.parametrize(

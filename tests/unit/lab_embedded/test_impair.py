@@ -31,7 +31,7 @@ def test_netem_is_told_everything_but_the_rate() -> None:
 
 def test_netem_s_burst_model_loses_as_much_and_as_long_as_asked(rng: random.Random) -> None:
     words = impair.netem_words({"loss_pct": 5, "burst": 4})
-    begin, end = (float(word.rstrip("%")) / 100 for word in words[words.index("gemodel") + 1 :])
+    begin, end = (float(word.rstrip("%")) / 100 for word in words[words.index("gemodel") + 1 :][:2])
     # tc-netem(8): p is the chance to go bad, r the chance to recover; all is lost meanwhile.
     bad, lost, bursts = False, 0, 0
     for _ in range(200_000):
@@ -45,10 +45,10 @@ def test_netem_s_burst_model_loses_as_much_and_as_long_as_asked(rng: random.Rand
 @pytest.mark.parametrize(
     ("impairment", "words"),
     [
-        ({}, "limit 100000"),
-        ({"loss_pct": 0.5}, "limit 100000 loss random 0.5%"),
-        ({"loss_pct": 100, "burst": 3}, "limit 100000 loss random 100%"),
-        ({"delay_ms": 1.5}, "limit 100000 delay 1.5ms 0ms"),
+        ({}, "limit 100000 corrupt 0%"),  # else a change would keep the corruption that was
+        ({"loss_pct": 0.5}, "limit 100000 loss random 0.5% corrupt 0%"),
+        ({"loss_pct": 100, "burst": 3}, "limit 100000 loss random 100% corrupt 0%"),
+        ({"delay_ms": 1.5}, "limit 100000 delay 1.5ms 0ms corrupt 0%"),
     ],
 )
 def test_netem_words(impairment: dict[str, float], words: str) -> None:
@@ -79,6 +79,26 @@ def test_what_nftables_cannot_do_is_refused_by_name() -> None:
     with pytest.raises(LabError, match=r"alpine-1: burst, delay_ms cannot be done by nftables.*modprobe sch_netem"):
         impair.refuse_unsupported(impair.Nftables(), "alpine-1", link)
     impair.refuse_unsupported(impair.Netem(), "alpine-1", link)
+
+
+def test_hosts_send_packet_by_packet_while_the_kernel_impairs_any_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def run(*command: str, stdin: str | None = None) -> None:
+        done.append(" ".join([*command, stdin or ""]).strip())
+
+    monkeypatch.setattr(impair, "run", run)
+    monkeypatch.setattr(impair.Netem, "probe", lambda: None)
+    names = ["alpine-1", "alpine-2"]
+    ports = impair.Ports(names, "netem")
+    for pid, name in enumerate(names, 1):
+        ports.plug(name, "02:00:00:00:00:00", pid)
+    perfect: dict[str, dict[str, float]] = {"to_host": {}, "from_host": {}}
+    ports.impair({"alpine-2": {**perfect, "to_host": {"loss_pct": 1}}}, check=False)
+    ports.impair({"alpine-2": perfect}, check=False)
+    limits = [line for line in done if "gso_max_segs" in line]
+    inside = [f"nsenter --net=/proc/{pid}/ns/net ip link set eth0 gso_max_segs" for pid in (1, 2)]
+    assert limits == [f"{host} {most}" for most in (1, 65535) for host in inside]
 
 
 def fail() -> None:

@@ -41,8 +41,10 @@ def process() -> Iterator[int]:
         running.kill()
 
 
-def up(lab: labs.Lab, description: config.Description = DESCRIPTION, *, check: bool = False) -> dict[str, Any]:
-    return labs.up(lab, description, print, timeout_s=1.0, impair_by="auto", run_pid=0, check=check)
+def up(
+    lab: labs.Lab, description: config.Description = DESCRIPTION, *, check: bool = False, run_pid: int = 0
+) -> dict[str, Any]:
+    return labs.up(lab, description, print, timeout_s=1.0, impair_by="auto", run_pid=run_pid, check=check)
 
 
 def note(pid: int, *, started: int | None = None, boot_id: str | None = None) -> str:
@@ -93,6 +95,33 @@ def test_down_removes_a_dead_control_socket(lab: labs.Lab, monkeypatch: pytest.M
     assert sorted(path.name for path in lab.folder.iterdir()) == ["lab.json", "lock"]
 
 
+def test_down_goes_on_when_a_master_connection_hangs(
+    lab: labs.Lab, process: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(command: list[str], **given: Any) -> None:
+        raise subprocess.TimeoutExpired(command, given["timeout"])
+
+    lab.state_file.write_text(note(process))
+    monkeypatch.chdir(lab.folder)
+    with socket.socket(socket.AF_UNIX) as master:
+        master.bind("10.9.0.11")
+    monkeypatch.setattr(subprocess, "run", hang)
+    assert labs.down(lab) == {"changed": True}
+    assert system.started(process) is None
+    assert sorted(path.name for path in lab.folder.iterdir()) == ["lab.json", "lock"]
+
+
+def test_down_tells_when_the_killed_process_does_not_end(
+    lab: labs.Lab, process: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.state_file.write_text(note(process))
+    monkeypatch.setattr(os, "kill", lambda *_: None)
+    monkeypatch.setattr(labs, "HOLDER_TIMEOUT_S", 0.1)
+    with pytest.raises(LabError, match=f"process {process} does not end"):
+        labs.down(lab)
+    assert lab.state_file.exists()  # the next `down` finds it
+
+
 def test_holder_that_nobody_noted_ends_before_it_does_anything(lab: labs.Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))  # `up` was killed: its end of the pipe is closed
     monkeypatch.setattr(holder, "run", lambda *command, **_: pytest.fail(f"ran {command}"))
@@ -126,6 +155,24 @@ def test_other_hosts_than_those_that_run_are_refused(
     assert system.started(process) is not None
 
 
+def test_starting_keeps_the_claim_and_down_drops_it(
+    lab: labs.Lab, process: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_image(*_: object) -> Path:
+        raise LabError("no image")
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(labs, "require", lambda *_: None)
+    monkeypatch.setattr(labs, "_image", no_image)
+    with pytest.raises(LabError, match="no image"):
+        up(lab, run_pid=process)
+    with pytest.raises(LabError, match=f"belongs to a run that has not ended \\(process {process}\\)"):
+        up(lab, run_pid=os.getpid())
+    labs.down(lab)
+    with pytest.raises(LabError, match="no image"):
+        up(lab, run_pid=os.getpid())
+
+
 def test_without_root_and_subordinate_ids_the_error_names_the_other_ways(
     lab: labs.Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +183,18 @@ def test_without_root_and_subordinate_ids_the_error_names_the_other_ways(
         LabError, match=r"(?s)no ids for you.*usermod --add-subuids.*sudo.*gns3\.yml.*real\.example\.yml"
     ):
         up(lab)
+
+
+def test_hosts_need_not_answer_at_the_same_moment(lab: labs.Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    polls = iter([{"one"}, {"two"}, {"one", "three"}])
+
+    def status(_: labs.Lab) -> dict[str, Any]:
+        answering = next(polls)
+        nodes = [{"name": name, "address": "", "ssh": name in answering} for name in ("one", "two", "three")]
+        return {"up": True, "nodes": nodes}
+
+    monkeypatch.setattr(labs, "status", status)
+    assert [node["ssh"] for node in labs._wait_for_ssh(lab, 60.0)["nodes"]] == [True] * 3
 
 
 def test_lab_id_must_be_a_plain_word(tmp_path: Path) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import os
 import random
+import signal
 from collections.abc import Iterator
 from itertools import groupby
 
 import pytest
-from alpinelab.link import Direction
+from alpinelab import link
+from alpinelab.link import Direction, Links
+from alpinelab.system import LabError
 
 FRAME = bytes(1000)
 COUNT = 20_000
@@ -121,6 +124,28 @@ def test_change_counts_from_now_on(rng: random.Random) -> None:
     direction.set({})
     assert direction.perfect
     assert len(direction.waiting) == 2
+
+
+@pytest.fixture
+def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[Links]:
+    """A relaying process that is stopped: it neither answers nor ends with its input."""
+    monkeypatch.setattr(link, "ANSWER_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(link, "END_TIMEOUT_S", 0.1)
+    links = Links()
+    os.kill(links._process.pid, signal.SIGSTOP)
+    yield links
+    links.close()
+
+
+def test_a_stuck_relay_is_ended_and_told(stuck: Links) -> None:
+    with pytest.raises(LabError, match="no answer within"):
+        stuck.set({})
+    assert stuck._process.wait(60) == -signal.SIGKILL
+
+
+def test_closing_does_not_wait_for_a_stuck_relay(stuck: Links) -> None:
+    stuck.close()
+    assert stuck._process.returncode == -signal.SIGKILL
 
 
 def test_due_frames_are_sent_and_no_others(sink: tuple[int, int], rng: random.Random) -> None:

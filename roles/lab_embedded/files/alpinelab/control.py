@@ -11,7 +11,7 @@ import socket
 import socketserver
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from .impair import Ports, start_capture
 from .system import LabError
 
 SOCKET = "control"
-# A status is asked for in less than a second, so a host that has not answered by then counts as silent.
-BANNER_TIMEOUT_S = 0.6
+# A status is asked for in less than a second, so a host that has not answered by then counts as silent; what its own link
+# delays comes on top, for two round trips: one connects, one brings the banner.
+BANNER_TIMEOUT_S, BANNER_ROUND_TRIPS = 0.6, 2
 CONNECT_TIMEOUT_S = 10.0
 REQUEST_TIMEOUT_S = 60.0
 
@@ -37,7 +38,9 @@ class Switch:
 
     def status(self) -> dict[str, Any]:
         """Hosts, links, impairments and captures."""
-        answering = asyncio.run(_answering([node.address for node in self.lab.nodes]))
+        with self.lock:
+            timeouts = {node.address: banner_timeout_s(self.ports.state(node.name)) for node in self.lab.nodes}
+        answering = asyncio.run(_answering(timeouts))
         with self.lock:
             self._forget_ended_captures()
             nodes = [
@@ -100,8 +103,15 @@ class Switch:
             raise LabError(f"no host '{host}' in this lab; there are: {', '.join(names)}")
 
 
-async def _answering(addresses: list[str]) -> set[str]:
-    """Those that send an SSH banner."""
+def banner_timeout_s(link: Mapping[str, Any]) -> float:
+    """How long a healthy host behind this link may take to send its SSH banner."""
+    ways = [link["to_host"], link["from_host"]]
+    round_trip_ms = sum(way.get("delay_ms", 0) + way.get("jitter_ms", 0) for way in ways)
+    return float(BANNER_TIMEOUT_S + BANNER_ROUND_TRIPS * round_trip_ms / 1000)
+
+
+async def _answering(timeouts: dict[str, float]) -> set[str]:
+    """Addresses that send an SSH banner, each in its time (seconds)."""
 
     async def banner(address: str) -> bool:
         reader, writer = await asyncio.open_connection(address, 22)
@@ -110,9 +120,9 @@ async def _answering(addresses: list[str]) -> set[str]:
         finally:
             writer.close()
 
-    tries = (asyncio.wait_for(banner(address), BANNER_TIMEOUT_S) for address in addresses)
+    tries = (asyncio.wait_for(banner(address), timeout_s) for address, timeout_s in timeouts.items())
     answers = await asyncio.gather(*tries, return_exceptions=True)
-    return {address for address, answer in zip(addresses, answers, strict=True) if answer is True}
+    return {address for address, answer in zip(timeouts, answers, strict=True) if answer is True}
 
 
 def serve(folder: Path, switch: Switch) -> None:

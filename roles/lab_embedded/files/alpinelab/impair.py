@@ -26,6 +26,7 @@ NETEM_LIMIT_FRAMES = 100_000
 # tbf sends what came in up to this time at once; shorter needs a finer clock than some kernels have.
 TBF_BURST_S = 0.004
 LONGEST_FRAME_BYTES = 1522
+GSO_MAX_SEGMENTS = 65535  # the kernel's own default for a device
 CARRIER_TIMEOUT_S, CARRIER_POLL_S = 3.0, 0.02
 PROBE_TAP = "import fcntl,struct;from alpinelab.link import _open_tap;_open_tap(None,'probe')"
 
@@ -172,7 +173,10 @@ def refuse_unsupported(mechanism: Mechanism, name: str, link: Link) -> None:
 
 
 def netem_words(impairment: dict[str, float]) -> list[str]:
-    """tc-netem(8)'s words for all but the rate. Bursts: Gilbert's model, whose bad state loses everything."""
+    """tc-netem(8)'s words for all but the rate. Bursts: Gilbert's model, whose bad state loses everything.
+
+    Corruption is named also when there is none: a change of netem keeps the one that was, unlike all else.
+    """
     get = impairment.get
     words = ["limit", str(NETEM_LIMIT_FRAMES)]
     if get("delay_ms"):
@@ -182,9 +186,11 @@ def netem_words(impairment: dict[str, float]) -> list[str]:
         words += ["loss", "gemodel", f"{100 * loss / ((1 - loss) * burst):g}%", f"{100 / burst:g}%"]
     elif loss:
         words += ["loss", "random", f"{100 * loss:g}%"]
-    for key, word in (("duplicate_pct", "duplicate"), ("corrupt_pct", "corrupt"), ("reorder_pct", "reorder")):
-        if get(key):
-            words += [word, f"{get(key):g}%"]
+    if get("duplicate_pct"):
+        words += ["duplicate", f"{get('duplicate_pct'):g}%"]
+    words += ["corrupt", f"{get('corrupt_pct', 0):g}%"]
+    if get("reorder_pct"):
+        words += ["reorder", f"{get('reorder_pct'):g}%"]
     return words
 
 
@@ -237,7 +243,8 @@ class Ports:
         self._holders[name] = pid
         ip(f"link add {name} type veth peer name eth0 address {mac} netns {pid}")
         self._attach(name)
-        self._one_packet_each(name)
+        if self._impaired:
+            self._limit_batches(name)
 
     def set_link(self, name: str, up: bool, check: bool) -> bool:
         """Pull or plug a cable (not with `check`); true when that changes something."""
@@ -281,7 +288,7 @@ class Ports:
         self._impaired[name] = link
         if new:
             self._connect(name)
-            self._one_packet_each(name)
+            self._limit_batches(*self._holders)
 
     def _clear(self, name: str) -> None:
         assert self._mechanism is not None
@@ -289,6 +296,7 @@ class Ports:
         self._attach(name)
         self._mechanism.remove(self._numbers[name])
         ip(f"link del b{self._numbers[name]}")
+        self._limit_batches(*self._holders)
 
     def _connect(self, name: str) -> None:
         """Put the impaired pair between the port and br0."""
@@ -314,11 +322,15 @@ class Ports:
         # An address that was asked for in vain meanwhile would count as unreachable for some seconds more.
         run("ip", "neigh", "flush", "dev", "br0")
 
-    def _one_packet_each(self, name: str) -> None:
-        """Let the host send packet by packet: the kernel's rules would lose or delay a batch (GSO) as one."""
-        if isinstance(self._mechanism, _Kernel) and name in self._holders:
+    def _limit_batches(self, *names: str) -> None:
+        """Let hosts send packet by packet while any link is impaired: the kernel's rules would lose or delay a batch (GSO) as one."""
+        if not isinstance(self._mechanism, _Kernel):
+            return
+        most = 1 if self._impaired else GSO_MAX_SEGMENTS
+        for name in names:
             inside = f"--net=/proc/{self._holders[name]}/ns/net"
-            run("nsenter", inside, "ip", "link", "set", "eth0", "gso_max_segs", "1")
+            with contextlib.suppress(LabError):  # a host that is off has no end
+                run("nsenter", inside, "ip", "link", "set", "eth0", "gso_max_segs", str(most))
 
 
 def _exists(device: str) -> bool:

@@ -26,7 +26,8 @@ from .image import Say
 from .system import POLL_S, SEARCH_PATH, LabError, boot_id, locked, require, run, started, write_atomically
 
 LOCK_TIMEOUT_S = 120.0
-STOP_TIMEOUT_S = 10.0
+HOLDER_TIMEOUT_S = 10.0  # to become what it is, and to be gone once killed; on an idle machine both take milliseconds
+SSH_EXIT_TIMEOUT_S = 10.0
 LOG_TAIL_CHARS = 2000
 TOOLS = ("ip", "mount", "pivot_root", "ssh", "ssh-keygen", "unshare")
 # A user other than root is root in a namespace of its own, with the subordinate ids of /etc/subuid and /etc/subgid.
@@ -63,6 +64,11 @@ class Lab:
     def state_file(self) -> Path:
         """Notes the holder."""
         return self.folder / "state.json"
+
+    @property
+    def claim_file(self) -> Path:
+        """Notes the process that the lab belongs to."""
+        return self.folder / "run.json"
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """One command at a time changes a lab."""
@@ -105,7 +111,7 @@ def up(
     if not config.ID.fullmatch(lab.id):
         raise LabError(f"lab id '{lab.id}': use up to 32 of A-Z, a-z, 0-9, '-' and '_'")
     if check:
-        return {"changed": lab.holder() is None or impair(lab, description, check)["changed"]}
+        return {"changed": lab.holder() is None or _converge(lab, description, time.monotonic() + timeout_s, check)}
     with lab.lock():
         _reserve(lab, run_pid)
         if (running := lab.holder()) is not None and lab.description() != description:
@@ -133,7 +139,9 @@ def down(lab: Lab, check: bool = False) -> dict[str, Any]:
     if check:
         return {"changed": lab.holder() is not None}
     with lab.lock():
-        return {"changed": _stop(lab)}
+        changed = _stop(lab)
+        lab.claim_file.unlink(missing_ok=True)
+    return {"changed": changed}
 
 
 def status(lab: Lab) -> dict[str, Any]:
@@ -192,15 +200,14 @@ def execute(lab: Lab, host: str, command: list[str]) -> NoReturn:
 
 def _reserve(lab: Lab, run_pid: int) -> None:
     """Note which process the lab belongs to. Raises LabError when another one that still runs has it."""
-    file = lab.folder / "run.json"
     with contextlib.suppress(FileNotFoundError, ValueError):
-        note = json.loads(file.read_text())
+        note = json.loads(lab.claim_file.read_text())
         if _lives(note) and note["pid"] != run_pid:
             raise LabError(
                 f"lab '{lab.id}' belongs to a run that has not ended (process {note['pid']}); let it end, or use another lab: "
                 "-e lab_id=second"
             )
-    write_atomically(file, json.dumps(_note(run_pid)) + "\n")
+    write_atomically(lab.claim_file, json.dumps(_note(run_pid)) + "\n")
 
 
 def _note(pid: int) -> dict[str, Any]:
@@ -283,7 +290,7 @@ def _image(in_namespace: tuple[str, ...], lab: Lab, say: Say) -> Path:
 def _only_child(outer: subprocess.Popen[str], lab: Lab) -> int:
     """Pid of the holder. Before it becomes that it is still `unshare`, which may also have helpers for a moment."""
     children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
-    deadline = time.monotonic() + STOP_TIMEOUT_S
+    deadline = time.monotonic() + HOLDER_TIMEOUT_S
     while outer.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError):
             for child in children.read_text().split():
@@ -319,27 +326,39 @@ def _stop(lab: Lab) -> bool:
         if stat.S_ISSOCK(path.lstat().st_mode) and path.name != control.SOCKET:
             # Relative, as a socket's path may have 108 bytes only.
             leave = ["ssh", "-F", "/dev/null", "-O", "exit", "-o", f"ControlPath={path.name}", "lab"]
-            subprocess.run(
-                leave, cwd=lab.folder, env={"PATH": SEARCH_PATH}, capture_output=True, check=False, timeout=10
-            )
+            with contextlib.suppress(subprocess.TimeoutExpired):  # a master that hangs ends when its host is gone
+                subprocess.run(
+                    leave,
+                    cwd=lab.folder,
+                    env={"PATH": SEARCH_PATH},
+                    capture_output=True,
+                    check=False,
+                    timeout=SSH_EXIT_TIMEOUT_S,
+                )
             path.unlink(missing_ok=True)
             changed = True
     if (pid := lab.holder()) is not None:
         changed = True
         os.kill(pid, signal.SIGKILL)  # the holder has nothing to tidy: the kernel ends and frees all that it holds
+        deadline = time.monotonic() + HOLDER_TIMEOUT_S
         while lab.holder() is not None:
+            if time.monotonic() > deadline:
+                raise LabError(
+                    f"lab '{lab.id}': process {pid} does not end although it was killed; the kernel waits for a device or a disk, "
+                    "which its log may name: dmesg"
+                )
             time.sleep(POLL_S / 5)
-    for left in (lab.state_file, lab.folder / control.SOCKET, lab.folder / "run.json"):
+    for left in (lab.state_file, lab.folder / control.SOCKET):
         left.unlink(missing_ok=True)
     return changed
 
 
-def _converge(lab: Lab, description: config.Description, deadline: float) -> bool:
+def _converge(lab: Lab, description: config.Description, deadline: float, check: bool = False) -> bool:
     """Once the holder answers: every cable plugged, every link as described; true when something was not."""
     while True:
         try:
-            plugged = [ask(lab, "link", host=node.name, up=True)["changed"] for node in description.nodes]
-            return any([*plugged, impair(lab, description)["changed"]])
+            plugged = [ask(lab, "link", host=node.name, up=True, check=check)["changed"] for node in description.nodes]
+            return any([*plugged, impair(lab, description, check)["changed"]])
         except LabNotReadyError:
             if lab.holder() is None:
                 raise LabError(f"lab '{lab.id}' ended while starting:\n{_log(lab, 'holder.log')}") from None
@@ -349,12 +368,16 @@ def _converge(lab: Lab, description: config.Description, deadline: float) -> boo
 
 
 def _wait_for_ssh(lab: Lab, timeout_s: float) -> dict[str, Any]:
-    """The lab's status once all hosts answer."""
+    """The lab's status once each host has answered. Not all at the same moment: links may lose, and machines be busy."""
+    answered: set[str] = set()
     deadline = time.monotonic() + timeout_s
     while True:
         found = status(lab)
         if not found["up"]:
             raise LabError(f"lab '{lab.id}' ended while starting:\n{_log(lab, 'holder.log')}")
+        answered |= {node["name"] for node in found["nodes"] if node["ssh"]}
+        for node in found["nodes"]:
+            node["ssh"] = node["name"] in answered
         silent = next((node for node in found["nodes"] if not node["ssh"]), None)
         if silent is None:
             return found

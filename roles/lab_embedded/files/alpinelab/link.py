@@ -48,7 +48,8 @@ ETHERNET_HEADER_BYTES = 14
 # Frames taken from one device before the others get their turn and due frames are sent.
 BURST_FRAMES = 64
 DEFAULT_QUEUE_KB = 500.0
-START_TIMEOUT_S = 10.0
+# A request makes, changes or removes devices in milliseconds; the lab stands still while it waits for the answer.
+ANSWER_TIMEOUT_S, END_TIMEOUT_S = 10.0, 1.0
 
 
 class Direction:
@@ -257,11 +258,6 @@ class Links:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
 
-    @property
-    def pid(self) -> int:
-        """Of the relaying process."""
-        return self._process.pid
-
     def set(self, links: dict[str, Any]) -> None:
         """Make, change or (None) remove links: {name: {"ends": [[namespace, device], ...], "impairments": [there, back]}}."""
         assert self._process.stdin is not None
@@ -269,6 +265,9 @@ class Links:
         try:
             self._process.stdin.write(json.dumps(links) + "\n")
             self._process.stdin.flush()
+            if not select.select([self._process.stdout], (), (), ANSWER_TIMEOUT_S)[0]:
+                self._process.kill()  # the lab starts another one in its place
+                raise LabError(f"the process that emulates links: no answer within {ANSWER_TIMEOUT_S:.0f} s")
             answer = json.loads(self._process.stdout.readline() or '"it has ended"')
         except BrokenPipeError:
             answer = "it has ended"
@@ -285,7 +284,11 @@ class Links:
             assert pipe is not None
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
-        self._process.wait()
+        try:
+            self._process.wait(END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 class EmulatedLink:
