@@ -27,6 +27,7 @@ test: venv ## Every check and test, on a lab of its own
 
 down: venv system ## Remove the lab and all that a run left behind
 	@$(PLAYBOOK) playbooks/lab_down.yml $(ARGS)
+	@$(IN_VENV) PYTHONPATH=files:roles/lab_embedded/files python -m bench.hosts
 
 status: venv ## Show the lab: hosts, links, impairments, captures (ARGS=--json)
 	@$(LAB_PROGRAM) status --table $(LAB_FOLDER) $(ARGS)

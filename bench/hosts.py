@@ -142,3 +142,7 @@ def _wire(names: tuple[str, str], network: Network | None) -> Iterator[None]:
     ends = [(f"/run/netns/{name}", DEVICE) for name in names]
     with emulated_link(ends[0], ends[1], *network.impairments()):
         yield
+
+
+if __name__ == "__main__":  # make down
+    sweep()

@@ -64,6 +64,7 @@ RUN_BY = {
     r"docker build -t udpxfer-lab-alpine gns3/": f"{GNS3}::test_main_job_succeeds_in_all_modes",
     r"ansible-playbook -i inventory/gns3\.yml run_all\.yml -e lab_id=.*": "tests/static/test_playbooks.py::test_each_of_a_class_has_a_project_of_its_own",
     # The program and its tools.
+    r"python -m bench\.hosts": "tests/unit/bench/test_hosts.py::test_namespaces_are_swept_with_what_runs_there",
     r"python -m bench --scale servers": f"{OPTIONS}::test_bench_with_more_and_more_servers",
     r"python -m bench --scale sessions": f"{OPTIONS}::test_bench_with_more_and_more_sessions",
     r"python -m bench --networks veth .*": f"{OPTIONS}::test_bench_beside_other_programs",

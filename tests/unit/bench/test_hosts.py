@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bench import hosts
+from tests.project import ROOT
 
 
 @pytest.fixture
@@ -45,6 +47,8 @@ def test_namespaces_are_swept_with_what_runs_there(namespace: str) -> None:
     with subprocess.Popen(inside, stdout=subprocess.PIPE) as program:
         assert program.stdout is not None
         program.stdout.readline()
-        hosts.sweep()
+        path = os.pathsep.join(map(str, (ROOT, ROOT / "files", ROOT / "roles/lab_embedded/files")))
+        command = [sys.executable, "-m", "bench.hosts"]
+        subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, check=True)
         assert program.wait(60) == -9
     assert not (hosts.NAMESPACES / namespace).exists()
