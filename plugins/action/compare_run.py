@@ -52,10 +52,7 @@ def read_json(path: Path) -> Json | None:
 def sha256(path: Path) -> str:
     """Hex digest of a file."""
     with path.open("rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def last_event(log: Path, name: str) -> Json:

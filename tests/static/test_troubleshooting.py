@@ -97,7 +97,7 @@ def sentences_in(function: ast.FunctionDef) -> Iterator[tuple[int, str]]:
 
 
 def messages_of_tasks() -> Iterator[Message]:
-    for path in [*sorted(ROOT.glob("roles/*/tasks/*.yml")), *sorted(ROOT.glob("playbooks/*.yml"))]:
+    for path in [*sorted(ROOT.glob("roles/*/tasks/*.yml")), *sorted(ROOT.glob("playbooks/**/*.yml"))]:
         for task in tasks_in(yaml.safe_load(path.read_text(encoding="utf-8"))):
             text = task.get("ansible.builtin.assert", {}).get("fail_msg") or task.get("ansible.builtin.fail", {}).get(
                 "msg"
