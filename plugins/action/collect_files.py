@@ -33,9 +33,11 @@ def remove(path: Path) -> None:
 
 def check_content(archive: Path, packed_sha256: str) -> None:
     """Raises ValueError when the file is not the one that was packed on the host."""
+    digest = hashlib.sha256()
     with archive.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    if digest != packed_sha256:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != packed_sha256:
         message = (
             f"{archive.stat().st_size} bytes came over SSH, but not those that were packed. "
             "Look at the host's SSH server, then run again with --tags collect."

@@ -52,7 +52,10 @@ def read_json(path: Path) -> Json | None:
 def sha256(path: Path) -> str:
     """Hex digest of a file."""
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def last_event(log: Path, name: str) -> Json:
