@@ -46,7 +46,8 @@ def assert_arrives(outcome: Outcome, source: Path, receiver: ReceiverProcess) ->
     assert outcome.status == 0, outcome.errors
     assert (receiver.into / source.name).read_bytes() == source.read_bytes()
     assert receiver.stop() == 0
-    assert [path.name for path in receiver.into.iterdir()] == [source.name]
+    # The journal of a file whose CLOSE was lost stays for the next receiver (docs/protocol.md).
+    assert [path.name for path in receiver.into.iterdir() if path.suffix != ".journal"] == [source.name]
 
 
 def over(

@@ -87,7 +87,8 @@ def test_killed_or_stopped_at_any_moment(
         receiver = start_receiver()
         Round(number, random.Random(f"{seeds[number]}"), receiver, start_send, source).play()
         assert receiver.stop() == 0
-        assert [path.name for path in receiver.into.iterdir()] == [source.name]
+        # The journal of a file whose CLOSE was lost stays for the next receiver (docs/protocol.md).
+        assert [path.name for path in receiver.into.iterdir() if path.suffix != ".journal"] == [source.name]
 
     with concurrent.futures.ThreadPoolExecutor(ROUNDS_AT_ONCE) as pool:
         list(pool.map(play, range(rounds)))

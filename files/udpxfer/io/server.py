@@ -51,25 +51,30 @@ class Server:
             self._shut_down()
 
     def _turn(self) -> None:
-        for _ in range(BURSTS_PER_TURN):
-            received = self._socket.receive()
-            if received is None:
-                break
-            self._sessions.on_burst(*received, time.monotonic())
-        else:
-            self._sessions.on_time(time.monotonic())
-            return
+        all_taken = self._receive()
         self._sessions.on_time(time.monotonic())
+        if not all_taken:
+            return
         readable, _, _ = select.select([self._socket.fileno(), self._wake_in], (), (), self._sessions.wait_s())
         if self._wake_in in readable:
             os.read(self._wake_in, 4096)
             self._sessions.on_time(time.monotonic(), job_done=True)
+
+    def _receive(self) -> bool:
+        """Hand over what has arrived; False when there may be more."""
+        for _ in range(BURSTS_PER_TURN):
+            received = self._socket.receive()
+            if received is None:
+                return True
+            self._sessions.on_burst(*received, time.monotonic())
+        return False
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # the pipe is full: the loop wakes anyway
             os.write(self._wake_out, b"\0")
 
     def _shut_down(self) -> None:
+        self._receive()  # a last word may have come together with the signal
         self._jobs.shutdown(wait=True)
         self._sessions.close(time.monotonic())
         self._socket.close()
