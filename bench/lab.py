@@ -110,7 +110,10 @@ def draw(rows: list[Row], folder: Path) -> None:
 
 
 def _check(lab: Lab, count: int, digest: str) -> None:
-    """Look at what a send brought to the servers and remove it, so that the next one cannot be taken for it."""
+    """Look at what a round brought to the servers and remove it, so that the next one's cannot be taken for it.
+
+    Once a round: fifty hosts take half a minute to answer, and each send has its receivers' word already.
+    """
     arrived = lab.run_on_servers(f"sha256sum {FOLDER}/in/file && rm {FOLDER}/in/file", count=count)
     if {text.split()[0] for text in arrived} != {digest}:
         raise BenchError("another file arrived than was sent")
@@ -124,7 +127,7 @@ def _modes(lab: Lab, size: str, count: int, repeats: int, digest: str) -> list[R
         for mode in MODES:
             send = f"udpxfer send --mode {mode} --key-file {FOLDER}/key --json {FOLDER}/result {jobs}"
             told[mode].append(json.loads(lab.run(CLIENT, f"{send} >/dev/null && cat {FOLDER}/result")))
-            _check(lab, count, digest)
+        _check(lab, count, digest)
     rows = [_summary(size, count, mode, documents) for mode, documents in told.items()]
     best = min(rows, key=lambda row: float(row["seconds"]))
     print(f"{size} to {count} servers: {best['mode']} is first, {best['seconds']:.3f} s", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What the servers of a lab received is looked at after each send."""
+"""What the servers of a lab received is looked at after each round."""
 
 from __future__ import annotations
 
