@@ -115,7 +115,7 @@ def test_check_mode_makes_nothing(lab: Gns3Lab) -> None:
 def test_missing_image_is_named_before_anything_is_made(lab: Gns3Lab) -> None:
     refused = lab.play("playbooks/lab_up.yml", "-e", "lab_gns3_image=nobodys")
     assert refused.status != 0
-    (message,) = refused.messages
+    (message,) = set(refused.messages)  # once by the module, once by the play that looks whether a host is silent
     assert "has no Docker image nobodys:latest on its compute 'local'" in message
     assert f"{IMAGE}:latest" in message  # what there is
     assert "docker build -t nobodys:latest gns3/" in message
