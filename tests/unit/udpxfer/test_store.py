@@ -31,6 +31,16 @@ def write_all(incoming: Incoming, content: bytes = CONTENT) -> None:
         incoming.write(record, memoryview(content)[record * RECORD_BYTES : (record + 1) * RECORD_BYTES])
 
 
+def die_while_publishing(incoming: Incoming, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write and sync all of CONTENT, then publish as far as to this call of `os`, which fails."""
+    write_all(incoming)
+    incoming.sync(incoming.take_unsynced())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EIO, "dies here")))
+        with pytest.raises(TransferError):
+            incoming.publish()
+
+
 def files(directory: Path) -> list[str]:
     """All files below ``directory``."""
     return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
@@ -184,12 +194,7 @@ def test_a_sweep_leaves_a_file_that_is_continued_alone(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     incoming = store.create(OFFER, ())
-    write_all(incoming)
-    incoming.sync(incoming.take_unsynced())
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "link", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EIO, "dies here")))
-        with pytest.raises(TransferError):
-            incoming.publish()
+    die_while_publishing(incoming, "link", monkeypatch)
     incoming.close(keep=True)
     again = Store(str(tmp_path), Limits())
     continued = again.create(OFFER, again.plan(OFFER).stored)
@@ -228,12 +233,7 @@ def test_a_part_that_got_its_name_just_before_a_crash_is_never_written_to_again(
 ) -> None:
     """Between `link` and `unlink` the part and the published file are one: a new part must be a new file."""
     incoming = store.create(OFFER, ())
-    write_all(incoming)
-    incoming.sync(incoming.take_unsynced())
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "unlink", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EIO, "dies here")))
-        with pytest.raises(TransferError):
-            incoming.publish()
+    die_while_publishing(incoming, "unlink", monkeypatch)
     moved = tmp_path / "moved"
     (tmp_path / "run/mode/image.png").rename(moved)
     assert store.plan(OFFER).stored == ()
