@@ -12,7 +12,6 @@ sends for a round trip more slowly than the path carries. The path loses as much
 from __future__ import annotations
 
 import math
-import statistics
 from collections import deque
 
 from .recovery import HOST_DELAY_S
@@ -44,6 +43,10 @@ MEAN_OF_LONGEST = 0.4
 DRAINED_MEMORY = 0.8
 """What was lost while the queue drained is remembered for about five times."""
 DRAINED_DEVIATIONS = 2
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)  # the statistics module takes 4 ms of every start to import
 
 
 def is_short(queue_s: float, min_rtt_s: float) -> bool:
@@ -105,7 +108,7 @@ class PathLoss:
 
     def _was_short(self, min_rtt_s: float, steady: bool) -> bool:
         """What is lost in a full queue shows a round later: so the queue must have been short in the round before as well."""
-        least, mean, longest = min(self._queues_s), statistics.fmean(self._queues_s), max(self._queues_s)
+        least, mean, longest = min(self._queues_s), _mean(self._queues_s), max(self._queues_s)
         self._peak_s = max(least, self._peak_s * PEAK_DECAY)
         self._longest_s = max(longest, self._longest_s * PEAK_DECAY)
         least, self._previous_queue_s = max(least, self._previous_queue_s), least
@@ -122,5 +125,5 @@ class PathLoss:
         if len(shares) < FEW_BLOCKS:
             self.floor = shares[0] if len(shares) > 1 else 0.0
         else:  # the highest fifth may be congestion that was seen before the queue was
-            self.floor = statistics.fmean(shares[: -(len(shares) // FEW_BLOCKS)])
+            self.floor = _mean(shares[: -(len(shares) // FEW_BLOCKS)])
         self.floor = min(self.floor, self._most)
