@@ -110,13 +110,13 @@ def goodput(rate_mbit: float) -> Iterator[dict[str, Any]]:
 SHARING = {"cubic": ["udpxfer", "cubic"], "bbr": ["udpxfer", "bbr"], "own": ["udpxfer"] * 4}
 
 
-def fairness(neighbours: list[str], rate_mbit: float, seconds: float = SHARING_S) -> Iterator[dict[str, Any]]:
+def fairness(neighbours: list[str], rate_mbit: float) -> Iterator[dict[str, Any]]:
     """Shares of a link of 50 ms, for each size of queue; ``neighbours`` are keys of SHARING."""
     for neighbour in neighbours:
         for queue_bdp in QUEUES_BDP:
-            told = _run_flows(Network(rate_mbit, 50.0, queue_bdp=queue_bdp), SHARING[neighbour], seconds)
-            mbit = [mbit_between(samples, 0.0, seconds) for samples in told]
-            curves = [[mbit_between(samples, second, second + 1) for second in range(int(seconds))] for samples in told]
+            told = _run_flows(Network(rate_mbit, 50.0, queue_bdp=queue_bdp), SHARING[neighbour], SHARING_S)
+            mbit = [mbit_between(samples, 0.0, SHARING_S) for samples in told]
+            curves = [[mbit_between(samples, at, at + 1) for at in range(int(SHARING_S))] for samples in told]
             jain = jain_index(mbit)
             shares = " + ".join(f"{value:.1f}" for value in mbit)
             print(f"queue {queue_bdp:g} BDP, beside {neighbour}: {shares} Mbit/s, Jain {jain:.3f}", file=sys.stderr)
