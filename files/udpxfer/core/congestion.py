@@ -125,11 +125,6 @@ class Congestion:
         """The highest delivery rate of the last rounds in bytes per second; 0 before the first sample."""
         return self._bandwidths[0][2] if self._bandwidths else 0.0
 
-    @property
-    def phase(self) -> Phase:
-        """Where the state machine stands."""
-        return self._phase
-
     def on_ack(
         self,
         now: float,

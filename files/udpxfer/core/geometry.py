@@ -39,7 +39,6 @@ class Geometry:
 
     __slots__ = (
         "datagram_bytes",
-        "file_bytes",
         "full_mask",
         "last_record_bytes",
         "records",
@@ -54,7 +53,6 @@ class Geometry:
         self.records = max(1, -(-file_bytes // RECORD_BYTES))
         if file_bytes < 0 or self.records > MAX_RECORDS:
             raise ValueError(f"file size {file_bytes} is out of range")
-        self.file_bytes = file_bytes
         self.datagram_bytes = datagram_bytes
         self.segment_bytes = datagram_bytes - HEADER_BYTES
         self.last_record_bytes = file_bytes - (self.records - 1) * RECORD_BYTES

@@ -397,7 +397,7 @@ class Sender:
         self.statistics.bad_records, self.statistics.overflows = ack.bad_records, ack.overflows
         newest = self._flights.get(latest)
         self._release(ack)
-        acked = self._settle(ack)
+        acked = self._remove_acked(ack)
         if self._find_arrived(ack) or acked:
             self._progress_at = now
         self._reclaim(ack, now)
@@ -428,7 +428,7 @@ class Sender:
             self._lost.pop(record, None)
             self.released.append(record)
 
-    def _settle(self, ack: Ack) -> int:
+    def _remove_acked(self, ack: Ack) -> int:
         """Take acknowledged segments out of flight; returns how many."""
         missing = dict(ack.partial)
         acked = 0

@@ -66,60 +66,35 @@ class Limits:
     overwrite: bool = False
 
 
-class Incoming(Protocol):
-    """A file being received. `write` belongs to the loop; the other work may run in one other thread at a time."""
+class _Incoming(Protocol):
+    """What a session needs of `io.store.Incoming`."""
 
-    def preallocate(self) -> None:
-        """Reserve disk space, where that is quick. Raises TransferError."""
-
-    def write(self, record: int, plain: memoryview) -> None:
-        """Write a record. Raises TransferError."""
-
-    def take_unsynced(self) -> list[tuple[int, int]]:
-        """The ranges written since the last call, to be handed to `sync`."""
-
-    def sync(self, ranges: list[tuple[int, int]]) -> None:
-        """Make the data durable, then say so in the journal. Raises TransferError."""
-
-    def publish(self) -> None:
-        """Give the file its name, durably. Raises TransferError."""
-
-    def close(self, keep: bool) -> None:
-        """Close the file; with ``keep`` leave what a later resume or a question about its end needs."""
+    def preallocate(self) -> None: ...
+    def write(self, record: int, plain: memoryview) -> None: ...
+    def take_unsynced(self) -> list[tuple[int, int]]: ...
+    def sync(self, ranges: list[tuple[int, int]]) -> None: ...
+    def publish(self) -> None: ...
+    def close(self, keep: bool) -> None: ...
 
 
-class Store(Protocol):
-    """Where received files go."""
+class _Store(Protocol):
+    """What sessions need of `io.store.Store`."""
 
-    def plan(self, offer: wire.Offer) -> Plan:
-        """What is there of ``offer`` already; writes nothing. Raises TransferError when the file is not wanted."""
-
-    def create(self, offer: wire.Offer, stored: Ranges) -> Incoming:
-        """A file to write to, continued when ``stored`` names records. Raises TransferError."""
-
-    def settle(self, offer: wire.Offer) -> None:
-        """Make durable what a receiver that died has published. Raises TransferError."""
-
-    def discard(self, offer: wire.Offer) -> None:
-        """Remove what is left of a published file's way here."""
-
-    def sweep(self) -> None:
-        """Remove what a receiver that died left of published files; what can be resumed stays."""
+    def plan(self, offer: wire.Offer) -> Plan: ...
+    def create(self, offer: wire.Offer, stored: Ranges) -> _Incoming: ...
+    def sync_published(self, offer: wire.Offer) -> None: ...
+    def discard(self, offer: wire.Offer) -> None: ...
+    def sweep(self) -> None: ...
 
 
-class Socket(Protocol):
-    """Where datagrams leave."""
+class _Socket(Protocol):
+    """What sessions need of `io.udp.ReceiverSocket`."""
 
     buffer_bytes: int
-    """What its receive buffer holds, as the kernel counts."""
     overflows: int
-    """Datagrams that the kernel dropped because that buffer was full."""
 
-    def send(self, datagram: bytes, address: Address) -> None:
-        """Send a datagram; it may be lost."""
-
-    def expect(self, segment_bytes: int) -> None:
-        """Segments of this length will come."""
+    def send(self, datagram: bytes, address: Address) -> None: ...
+    def expect(self, segment_bytes: int) -> None: ...
 
 
 class Phase(enum.Enum):
@@ -144,7 +119,7 @@ class _Session:
         self.finished = False  # the sender has confirmed its source
         self.leftovers = False  # the file is published, and what is left of its way here goes with this session
         self.keep = True
-        self.incoming: Incoming | None = None
+        self.incoming: _Incoming | None = None
         self.job: Future[None] | None = None
         self.unsynced_bytes = 0
         self.received_bytes = 0
@@ -172,8 +147,8 @@ class Sessions:
 
     def __init__(
         self,
-        socket: Socket,
-        store: Store,
+        socket: _Socket,
+        store: _Store,
         limits: Limits,
         key: bytes,
         log: EventLog,
@@ -373,7 +348,7 @@ class Sessions:
             plan, writer = self._plan(session.offer), self._writer(session.offer)
             if plan.published:
                 session.phase = Phase.PUBLISHING
-                self._start(session, lambda: self._store.settle(session.offer))
+                self._start(session, lambda: self._store.sync_published(session.offer))
                 return True
             if not plan.covers(session.stored):
                 raise TransferError(Code.BUSY, "another session has changed what is stored of this file")

@@ -160,9 +160,10 @@ class Refuse:
 _ACCEPT = struct.Struct(">HIIIH")
 _RANGE = struct.Struct(">II")
 _CODE = struct.Struct(">H")
-ANSWER_LIMIT_BYTES = MIN_DATAGRAM_BYTES
-"""No answer is longer than the shortest offer: replayed offers gain nothing from us."""
 MAX_RANGES = 128
+"""An answer with so many has 1 100 bytes: it is never longer than an offer, so whoever replays an offer gains nothing."""
+MAX_TEXT_BYTES = 500
+"""Nor is one with so long a text, which no message of ours reaches."""
 
 
 def accept_payload(accept: Accept) -> bytes:
@@ -174,7 +175,7 @@ def accept_payload(accept: Accept) -> bytes:
 
 def refuse_payload(refuse: Refuse) -> bytes:
     """Build the payload of a refusing answer; also the body of ABORT."""
-    return _CODE.pack(refuse.code) + refuse.text.encode(errors="replace")[:500]
+    return _CODE.pack(refuse.code) + refuse.text.encode(errors="replace")[:MAX_TEXT_BYTES]
 
 
 def refuse_untrusted(payload: bytes) -> Refuse:
@@ -244,7 +245,9 @@ def digests_untrusted(body: bytes) -> tuple[int, list[bytes]]:
 _ACK = struct.Struct(">IIIIQQIIIHH")
 _PARTIAL = struct.Struct(">IQ")
 MAX_PARTIAL = 64
+"""With so many of them and the longest bitmap an acknowledgement has 977 bytes, which every path carries."""
 MAX_WINDOW_RECORDS = 1024
+"""The longest bitmap that is taken, in records: twice what a receiver of ours allows to be under way."""
 
 
 def ack_body(ack: Ack) -> bytes:

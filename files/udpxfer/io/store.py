@@ -125,7 +125,7 @@ class Store:
             size = self._unfinished.pop((incoming.offer.label, incoming.offer.name), 0)
             self._published_bytes += size if incoming.published else 0
 
-    def settle(self, offer: Offer) -> None:
+    def sync_published(self, offer: Offer) -> None:
         """Make durable what a receiver that died has published. Raises TransferError."""
         with _storage(f"cannot sync '{offer.name}'"), self._directories(offer.label) as directories:
             _sync(directories)

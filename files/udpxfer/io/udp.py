@@ -198,7 +198,9 @@ class ReceiverSocket:
         except OSError as error:
             self.aggregation = f"refused by the kernel: {error.strerror}"
         self.buffer_bytes = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        """What the receive buffer holds, as the kernel counts."""
         self.overflows = 0
+        """Datagrams that the kernel dropped because that buffer was full."""
         self._ancillary_bytes = socket.CMSG_SPACE(4) * 2
         self._headers = memoryview(bytearray(HEADER_BYTES * MAX_SEGMENTS * 2))
         self._payload = memoryview(bytearray(RECEIVE_BYTES))

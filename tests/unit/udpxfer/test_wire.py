@@ -61,7 +61,7 @@ def test_accept(session: int, buffer_bytes: int, window: int, ranges: tuple[tupl
     accept = wire.Accept(session, buffer_bytes, window, ranges)
     payload = wire.accept_payload(accept)
     assert wire.answer_untrusted(payload) == accept
-    assert 4 + wire.TOKEN_BYTES + 48 + len(payload) <= wire.ANSWER_LIMIT_BYTES
+    assert 4 + wire.TOKEN_BYTES + 48 + len(payload) <= MIN_DATAGRAM_BYTES
 
 
 @given(st.sampled_from([code for code in Code if code is not Code.OK]), st.text(max_size=600))
@@ -70,7 +70,7 @@ def test_refusal(code: Code, text: str) -> None:
     answer = wire.answer_untrusted(payload)
     assert isinstance(answer, wire.Refuse)
     assert answer.code is code
-    assert 4 + wire.TOKEN_BYTES + 48 + len(payload) <= wire.ANSWER_LIMIT_BYTES
+    assert 4 + wire.TOKEN_BYTES + 48 + len(payload) <= MIN_DATAGRAM_BYTES
 
 
 @given(U32, st.lists(st.binary(min_size=1, max_size=1456), min_size=1, max_size=64))
