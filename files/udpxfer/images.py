@@ -23,6 +23,7 @@ CHUNK_BYTES = 65_536
 TIMEOUT_S = (5.0, 30.0)
 """To connect, and between two bytes."""
 BACKOFF_S = 0.3
+"""The pause before the second try; each further one is twice as long."""
 
 
 @dataclasses.dataclass(frozen=True)

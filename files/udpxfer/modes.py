@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 WORKER_CHECK_S = 0.5
+"""How soon a worker that was killed is missed."""
 
 
 class Sending:

@@ -24,6 +24,7 @@ from .recovery import HOST_DELAY_S
 INITIAL_WINDOW_SEGMENTS = 10
 """RFC 6928."""
 MIN_WINDOW_SEGMENTS = 4
+"""BBRMinPipeCwnd."""
 DRAIN_GAIN = 0.35
 """The inverse of BBR's start-up gain, 2 / ln 2."""
 STARTUP_BURST = 4.0
@@ -37,19 +38,25 @@ STARTUP_LIMIT_GAIN = 8.0
 FULL_QUEUE_SHARE = 0.25
 """A queue of this share of the round trip in all of a round's samples ends the start (as HyStart, RFC 9406)."""
 FULL_SAMPLES = 3
+"""Fewer samples in a round may be late by chance."""
 FULL_GROWTH = 1.25
+"""The start also ends when the bandwidth has not grown by a quarter ..."""
 FULL_ROUNDS = 3
+"""... in so many rounds (BBRCheckFullPipe)."""
 CYCLE_GAINS = (1.25, 0.75, 1.01, 1.01, 1.01, 1.01, 1.01, 1.01)
 """BBR cruises at 1.0; at that a link that was idle for a moment never makes up for it."""
-PROBE, DRAIN, CRUISE = 0, 1, 2
+PROBE, DRAIN, CRUISE = 0, 1, 2  # the first three of them
 RESTART_GROWTH = 1.2
 """When a probe raises the bandwidth this much, more may be there: start again. A start may end early because of a busy host."""
 WINDOW_GAIN = 2.0
+"""BBR's cwnd_gain: room for acknowledgements that are late and for those that come together."""
 BANDWIDTH_ROUNDS = 10
 BANDWIDTH_WINDOW_S = 0.2
 """A delivery rate counts for ten rounds, and at least this long: a busy host must not look like a slow network."""
 MIN_RTT_WINDOW_S = 10.0
+"""A shortest round trip counts for so long (RTpropFilterLen), ..."""
 PROBE_RTT_S = 0.2
+"""... then the window is small for this time, so that another one shows (ProbeRTTDuration)."""
 LEAST_RTT_GROWTH = 1.05
 """When the shortest round trip is measured anew beside others that keep the queue full, only so much of it is believed to be the path."""
 MODEL_SHARE = 0.85

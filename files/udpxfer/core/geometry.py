@@ -23,6 +23,7 @@ MAX_DATAGRAM_BYTES = HEADER_BYTES + SEALED_BYTES
 """A larger datagram gains nothing: one segment already holds a whole record."""
 
 MAX_RECORDS = 0xFFFF_FFFF
+"""Record numbers have 32 bits in a header: files of up to 264 TB."""
 
 
 def mask_of(count: int) -> int:

@@ -26,6 +26,7 @@ BLOCK_SEGMENTS = 30
 BLOCKS = 20
 """The floor is learnt from so many of them."""
 FEW_BLOCKS = 5
+"""Of fewer than these only the smallest loss is believed, of more the highest fifth is left out."""
 MAX_FLOOR = 0.25
 """More loss than this is never taken for the path's own."""
 MAX_FIRST_FLOOR = 0.15
@@ -44,6 +45,7 @@ MEAN_OF_LONGEST = 0.4
 DRAINED_MEMORY = 0.8
 """What was lost while the queue drained is remembered for about five times."""
 DRAINED_DEVIATIONS = 2
+"""The path may lose so many standard deviations more than that by chance."""
 
 
 def is_short(queue_s: float, min_rtt_s: float) -> bool:
@@ -121,6 +123,6 @@ class PathLoss:
         shares = sorted(self._shares)
         if len(shares) < FEW_BLOCKS:
             self.floor = shares[0] if len(shares) > 1 else 0.0
-        else:  # the highest fifth may be congestion that was seen before the queue was
+        else:  # the highest may be congestion that was seen before the queue was
             self.floor = statistics.fmean(shares[: -(len(shares) // FEW_BLOCKS)])
         self.floor = min(self.floor, self._most)

@@ -36,9 +36,11 @@ from .wire import (
 MAX_ACK_INTERVAL_BYTES = 1_000_000
 """An acknowledgement is asked for at least this often."""
 ACKS_PER_WINDOW = 4
+"""And so many times in a window: a handful in a round trip is enough for bulk data (draft-ietf-quic-ack-frequency), and some may be lost."""
 STALLED_ROUND_TRIPS = 10
 """Without any new segment at the receiver for so long, the path no longer takes datagrams of this size."""
 MAX_GIVEN_UP = 64
+"""So many sends that counted as lost are remembered (memory): a late answer still tells how long the round trip has become."""
 CAREFUL_RECORDS = 8
 """When more than one record of so many fails to authenticate, the sender tells digests beforehand."""
 VANISHING_SENDS = 5

@@ -30,16 +30,24 @@ WINDOW_RECORDS = 512
 POOL_RECORDS = 600
 """Buffers for incomplete records of all sessions together: 37 MB."""
 MAX_HALF_OPEN = 64
+"""Whoever replays offers fills no more than these: the oldest gives way, and its sender offers again (docs/security.md)."""
 MAX_ENDED = 1024
+"""Of sessions whose CLOSE was lost the oldest gives way: memory."""
 HALF_OPEN_S = 10.0
+"""As long as a sender asks for an answer (`delivery.ANSWER_TIMEOUT_S`)."""
 IDLE_S = 60.0
+"""Longer than a sender that hears nothing goes on (`delivery`: SILENCE_S and REOFFER_TIMEOUT_S, 35 s)."""
 TOMBSTONE_S = 60.0
-"""An ended session still answers for this long: its last message may have been lost."""
+"""An ended session still answers for this long, which is as IDLE_S: its last message may have been lost."""
 SYNC_BYTES = 64 * 1024 * 1024
+"""A crash of the receiver costs no more than this, ..."""
 SYNC_S = 5.0
+"""... or what came in this time. Each sync takes the disk from the writes, so it is not made more often."""
 TIMER_S = 0.005
+"""How exact timers are: the shortest is that of acknowledgements (`receiver.ACK_DELAY_S`), and to look at all sessions takes time."""
 MAX_WAIT_S = 0.5
-PROGRESS_S = 0.2
+"""Where no acknowledgement is due, only timers of seconds wait."""
+PROGRESS_INTERVAL_S = 0.2
 
 Ranges = tuple[tuple[int, int], ...]
 
@@ -500,7 +508,7 @@ class Sessions:
             self._start_job(self._store.sweep)
         show = now >= self._progress_at
         if show:
-            self._progress_at = now + PROGRESS_S
+            self._progress_at = now + PROGRESS_INTERVAL_S
         for session in list(self._sessions.values()):
             self._settle_job(session, now)
             self._age(session, now)

@@ -15,6 +15,7 @@ from .store import Store
 from .udp import ReceiverSocket
 
 BURSTS_PER_TURN = 64
+"""So many bursts (4 MB, what a socket buffer holds) may be taken before the loop looks at timers and finished disk jobs."""
 
 
 class Server:

@@ -10,6 +10,7 @@ from ..core.geometry import RECORD_BYTES
 from ..errors import Code, TransferError
 
 SAMPLE_BYTES = 65_536
+"""What of its start and of its end goes into a file's identity: all of it would be one more pass over the file."""
 
 
 class Source:

@@ -19,7 +19,6 @@ from ..core.receiver import Burst
 from ..errors import Code, TransferError
 
 # Constants that Python's socket module does not name.
-SOL_UDP = 17
 UDP_SEGMENT = 103
 UDP_GRO = 104
 IP_MTU_DISCOVER = 10
@@ -37,6 +36,7 @@ RECEIVE_BYTES = 65_536
 """A burst is never longer than an IP datagram can be."""
 UDP_HEADERS_BYTES = {socket.AF_INET: 28, socket.AF_INET6: 48}
 SEND_WAIT_S = 0.05
+"""A full send buffer is tried again after this time at the latest: select sees room only when half of it is free (sock_writeable)."""
 SINGLES_TO_GATHER = 32
 """After so many full datagrams in a row that came alone, more are expected to."""
 
@@ -151,7 +151,7 @@ class SenderSocket:
         """
         if not single and self.segmentation == "on" and len(segments) > 2:
             try:
-                self._send(segments, [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", segment_bytes))])
+                self._send(segments, [(socket.SOL_UDP, UDP_SEGMENT, struct.pack("=H", segment_bytes))])
                 return
             except OSError as error:
                 if error.errno not in _NO_GSO:
@@ -193,7 +193,7 @@ class ReceiverSocket:
         self.address = format_address(self._sock.getsockname())
         self._sock.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
         try:
-            self._sock.setsockopt(SOL_UDP, UDP_GRO, 1)
+            self._sock.setsockopt(socket.SOL_UDP, UDP_GRO, 1)
             self.aggregation = "on"
         except OSError as error:
             self.aggregation = f"refused by the kernel: {error.strerror}"
@@ -283,7 +283,7 @@ class ReceiverSocket:
             raise
         datagram_bytes = size
         for level, kind, data in ancillary:
-            if level == SOL_UDP and kind == UDP_GRO:
+            if level == socket.SOL_UDP and kind == UDP_GRO:
                 (datagram_bytes,) = struct.unpack_from("=i" if len(data) >= 4 else "=H", data)
             elif level == socket.SOL_SOCKET and kind == SO_RXQ_OVFL:
                 (self.overflows,) = struct.unpack("=I", data)
