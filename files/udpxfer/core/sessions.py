@@ -117,11 +117,14 @@ class Phase(enum.Enum):
 class _Session:
     """One offered file."""
 
-    def __init__(self, number: int, address: Address, offer: wire.Offer, plan: Plan, now: float) -> None:
+    def __init__(
+        self, number: int, address: Address, offer: wire.Offer, geometry: Geometry, stored: Ranges, now: float
+    ) -> None:
         self.number = number
         self.address = address
         self.offer = offer
-        self.stored = plan.stored[: wire.MAX_RANGES]  # what the sender is told
+        self.geometry = geometry
+        self.stored = stored[: wire.MAX_RANGES]  # what the sender is told
         self.phase = Phase.HALF_OPEN
         self.began_at = self.heard_at = self.synced_at = now
         self.finished = False  # the sender has confirmed its source
@@ -164,7 +167,7 @@ class Sessions:
         random: Callable[[int], bytes],
     ) -> None:
         self._socket, self._store, self._limits = socket, store, limits
-        self._log, self._start_job, self._random = log, start, random
+        self._log, self._start, self._random = log, start, random
         self._handshake = Handshake(key, wire.PROLOGUE)
         # Load the cryptography now: its first use takes ten times as long as any later one.
         self._handshake.responder().read(self._handshake.initiator(random(32)).write(b""))
@@ -187,11 +190,12 @@ class Sessions:
             self._settle_job(session, now)
             session.leftovers = False  # who has not heard how it ended asks the next process
             if session.phase is Phase.RECEIVING and session.incoming is not None:
+                end = TransferError(Code.INTERRUPTED, "the receiver was stopped")
                 try:
                     session.incoming.sync(session.incoming.take_unsynced())
-                    self._fail(session, TransferError(Code.INTERRUPTED, "the receiver was stopped"), keep=True, now=now)
                 except TransferError as error:
-                    self._fail(session, error, keep=True, now=now)
+                    end = error
+                self._fail(session, end, now)
             self._forget(session)
 
     # ------------------------------------------------------------- what arrives
@@ -229,7 +233,7 @@ class Sessions:
                 self._write(session, *completed, now)
             else:
                 # The record is gone: only a new session can bring it again.
-                self._fail(session, TransferError(Code.BUSY, "another session writes this file"), keep=True, now=now)
+                self._fail(session, TransferError(Code.BUSY, "another session writes this file"), now)
         if receiver.ack_at is not None and receiver.ack_at <= now and self._may_answer(session, burst):
             self._acknowledge(session, now)
 
@@ -253,17 +257,16 @@ class Sessions:
             return
         if control is wire.Control.ABORT:
             refusal = wire.refuse_untrusted(body)
-            keep = refusal.code is not Code.SOURCE_CHANGED
-            self._fail(session, TransferError(refusal.code, f"the sender gave up: {refusal.text}"), keep, now=now)
-        elif control in (wire.Control.PING, wire.Control.FINISH) and self._confirm(session, now):
+            error = TransferError(refusal.code, f"the sender gave up: {refusal.text}")
+            self._fail(session, error, now, keep=error.code is not Code.SOURCE_CHANGED)
+        elif control in (wire.Control.PING, wire.Control.FINISH, wire.Control.DIGESTS) and self._confirm(session, now):
             session.finished |= control is wire.Control.FINISH
+            if control is wire.Control.DIGESTS:
+                completed = session.receiver.digests(*wire.digests_untrusted(body))
+                if completed is not None:
+                    self._write(session, *completed, now)
             self._acknowledge(session, now)
             self._publish_if_whole(session)
-        elif control is wire.Control.DIGESTS and self._confirm(session, now):
-            completed = session.receiver.digests(*wire.digests_untrusted(body))
-            if completed is not None:
-                self._write(session, *completed, now)
-            self._acknowledge(session, now)
 
     def _on_offer_untrusted(self, datagram: bytes, address: Address, now: float) -> None:
         responder = self._handshake.responder()
@@ -278,16 +281,14 @@ class Sessions:
             return
         try:
             offer = wire.offer_untrusted(responder.read(message))
-            number = self._new_number()
+            number, session = self._new_number(), None
             try:
-                answer: wire.Accept | wire.Refuse
                 session = self._consider(number, offer, address, now)
-                answer = wire.Accept(number, self._socket.buffer_bytes, WINDOW_RECORDS, session.stored)
-                payload = wire.accept_payload(answer)
+                accept = wire.Accept(number, self._socket.buffer_bytes, WINDOW_RECORDS, session.stored)
+                payload = wire.accept_payload(accept)
             except TransferError as error:
                 payload = wire.refuse_payload(wire.Refuse(error.code, error.message))
                 self._log.emit("refused", name=offer.name, label=offer.label, error=error.as_dict())
-                session = None
             reply = wire.answer_datagram(token, responder.write(payload, self._random(32)))
         except NoiseError as error:
             raise wire.BadDatagram("offer: not authentic") from error
@@ -300,15 +301,10 @@ class Sessions:
     def _consider(self, number: int, offer: wire.Offer, address: Address, now: float) -> _Session:
         """A session for the offer. Raises TransferError when it is refused."""
         try:
-            Geometry(offer.file_bytes, offer.datagram_bytes)
+            geometry = Geometry(offer.file_bytes, offer.datagram_bytes)
         except ValueError as error:
             raise TransferError(Code.PROTOCOL, str(error)) from error
-        return _Session(number, address, offer, self._plan(offer), now)
-
-    def _check_number_of_sessions(self) -> None:
-        active = sum(s.phase in (Phase.RECEIVING, Phase.PUBLISHING) for s in self._sessions.values())
-        if active >= self._limits.sessions:
-            raise TransferError(Code.TOO_MANY_SESSIONS, f"{active} transfers are under way")
+        return _Session(number, address, offer, geometry, self._plan(offer).stored, now)
 
     def _plan(self, offer: wire.Offer) -> Plan:
         """What is here of the offered file: known to a session of this process, or else found on disk.
@@ -318,8 +314,9 @@ class Sessions:
         writer = self._writer(offer)
         if writer is None:
             plan = self._store.plan(offer)
-            if not plan.published:
-                self._check_number_of_sessions()
+            active = sum(s.phase in (Phase.RECEIVING, Phase.PUBLISHING) for s in self._sessions.values())
+            if active >= self._limits.sessions and not plan.published:
+                raise TransferError(Code.TOO_MANY_SESSIONS, f"{active} transfers are under way")
             return plan
         if writer.offer.source_id != offer.source_id:
             raise TransferError(Code.BUSY, f"'{offer.name}' is being received already")
@@ -342,8 +339,8 @@ class Sessions:
         self._make_room(Phase.HALF_OPEN, MAX_HALF_OPEN - 1)
         session.token, session.answer = token, answer
         session.channel = ControlChannel(session.number, keys.to_sender, keys.to_receiver)
-        geometry = Geometry(session.offer.file_bytes, session.offer.datagram_bytes)
-        session.receiver = Receiver(geometry, RecordCipher(keys.record), self._pool, WINDOW_RECORDS, session.stored)
+        cipher = RecordCipher(keys.record)
+        session.receiver = Receiver(session.geometry, cipher, self._pool, WINDOW_RECORDS, session.stored)
         self._sessions[session.number] = session
         self._by_token[token] = session
 
@@ -356,7 +353,7 @@ class Sessions:
             plan, writer = self._plan(session.offer), self._writer(session.offer)
             if plan.published:
                 session.phase = Phase.PUBLISHING
-                self._start(session, lambda: self._store.sync_published(session.offer))
+                session.job = self._start(lambda: self._store.sync_published(session.offer))
                 return True
             if not plan.covers(session.stored):
                 raise TransferError(Code.BUSY, "another session has changed what is stored of this file")
@@ -367,11 +364,11 @@ class Sessions:
             else:
                 return False  # the sender asks again
         except TransferError as error:
-            self._fail(session, error, keep=True, now=now)
+            self._fail(session, error, now)
             return False
         session.phase = Phase.RECEIVING
         session.synced_at = now
-        self._socket.expect(session.receiver.geometry.segment_bytes)
+        self._socket.expect(session.geometry.segment_bytes)
         resumed = sum(last - first + 1 for first, last in session.stored)
         self._log.emit("accepted", **session.describe(), bytes=session.offer.file_bytes, resumed_records=resumed)
         return True
@@ -381,7 +378,7 @@ class Sessions:
             if other.target == session.target:
                 other.leftovers = False  # published, and now somebody replaces it
         session.incoming = self._store.create(session.offer, session.stored)
-        self._start(session, session.incoming.preallocate)
+        session.job = self._start(session.incoming.preallocate)
 
     def _take_over(self, session: _Session, writer: _Session) -> None:
         """The same file from a sender that started again or lost us for a while: go on with the same open file."""
@@ -397,12 +394,11 @@ class Sessions:
             session.incoming.write(record, plain)
         except TransferError as error:
             # A full disk stops the transfer, not the host: what it has is given back.
-            self._fail(session, error, keep=error.code is not Code.DISK_FULL, now=now)
+            self._fail(session, error, now, keep=error.code is not Code.DISK_FULL)
             return
         session.unsynced_bytes += len(plain)
         session.received_bytes += len(plain)
-        if session.receiver.complete:
-            self._publish_if_whole(session)
+        self._publish_if_whole(session)
 
     def _acknowledge(self, session: _Session, now: float) -> None:
         if session.phase is not Phase.ENDED:
@@ -424,10 +420,7 @@ class Sessions:
         whole = session.receiver.complete and session.finished
         if session.phase is Phase.RECEIVING and whole and incoming is not None and session.job is None:
             session.phase = Phase.PUBLISHING
-            self._start(session, incoming.publish)
-
-    def _start(self, session: _Session, work: Callable[[], None]) -> None:
-        session.job = self._start_job(work)
+            session.job = self._start(incoming.publish)
 
     def _settle_job(self, session: _Session, now: float) -> None:
         """Take the result of the session's finished disk job."""
@@ -464,7 +457,7 @@ class Sessions:
             receive_overflows=self._socket.overflows,
         )
 
-    def _fail(self, session: _Session, error: TransferError, keep: bool, now: float) -> None:
+    def _fail(self, session: _Session, error: TransferError, now: float, keep: bool = True) -> None:
         """End the session with an error; ``keep`` leaves the partial file for a later resume."""
         if session.phase is Phase.ENDED:
             return
@@ -505,7 +498,7 @@ class Sessions:
             self._sweep_at = now + TOMBSTONE_S  # until then senders may ask how it ended
         elif now >= self._sweep_at:
             self._sweep_at = float("inf")
-            self._start_job(self._store.sweep)
+            self._start(self._store.sweep)
         show = now >= self._progress_at
         if show:
             self._progress_at = now + PROGRESS_INTERVAL_S
@@ -527,9 +520,7 @@ class Sessions:
         ):
             self._forget(session)
         elif session.phase is Phase.RECEIVING and silent > IDLE_S:
-            self._fail(
-                session, TransferError(Code.PEER_SILENT, f"nothing came for {IDLE_S:.0f} seconds"), keep=True, now=now
-            )
+            self._fail(session, TransferError(Code.PEER_SILENT, f"nothing came for {IDLE_S:.0f} seconds"), now)
 
     def _sync_if_due(self, session: _Session, now: float) -> None:
         incoming = session.incoming
@@ -539,4 +530,4 @@ class Sessions:
         session.unsynced_bytes = 0
         session.synced_at = now
         ranges = incoming.take_unsynced()
-        self._start(session, lambda: incoming.sync(ranges))
+        session.job = self._start(lambda: incoming.sync(ranges))
