@@ -122,7 +122,8 @@ class Receiver:
         self._latest_send = 0
         self._received_bytes = 0
         self._received_at = 0.0
-        self._ack_at: float | None = None
+        self.ack_at: float | None = None
+        """When an acknowledgement is due; None when nothing new arrived."""
         self._advance()
 
     @property
@@ -168,9 +169,9 @@ class Receiver:
         self._received_at = now
         self._latest_send = number
         if flags & FLAG_ACK_NOW:
-            self._ack_at = now
-        elif self._ack_at is None:
-            self._ack_at = now + ACK_DELAY_S
+            self.ack_at = now
+        elif self.ack_at is None:
+            self.ack_at = now + ACK_DELAY_S
         if self._is_complete(record):
             self.statistics.duplicates += count
             return None
@@ -182,7 +183,8 @@ class Receiver:
         """Take what the authenticated sender says about a record's segments: spoiled ones are found one by one from now on."""
         if record >= self.geometry.records or len(digests) != self.geometry.segments_of(record):
             raise BadDatagram("digests: of no record")
-        partial = self._partial_of(record) if self._is_wanted(record) else None
+        wanted = record < self._cumulative + self._window and not self._is_complete(record)
+        partial = self._partial_of(record) if wanted else None
         if partial is None or partial.digests:
             return None
         partial.digests = digests
@@ -262,9 +264,6 @@ class Receiver:
         self._advance()
         return plain
 
-    def _is_wanted(self, record: int) -> bool:
-        return record < self._cumulative + self._window and not self._is_complete(record)
-
     def _is_complete(self, record: int) -> bool:
         return record < self._cumulative or bool(self._ahead >> (record - self._cumulative) & 1)
 
@@ -282,14 +281,9 @@ class Receiver:
 
     # ----------------------------------------------------------------- outputs
 
-    @property
-    def ack_at(self) -> float | None:
-        """When an acknowledgement is due; None when nothing new arrived."""
-        return self._ack_at
-
     def ack(self, now: float, overflows: int) -> Ack:
         """The acknowledgement that describes what is here now; ``overflows`` as the kernel counts them."""
-        self._ack_at = None
+        self.ack_at = None
         listed = sorted(self._partial)[: MAX_PARTIAL + 1]
         listed_below = listed[MAX_PARTIAL] if len(listed) > MAX_PARTIAL else self.geometry.records
         return Ack(

@@ -11,10 +11,10 @@ import enum
 import hashlib
 import struct
 from collections.abc import Iterable
-from typing import Union
+from typing import NamedTuple, Union
 
 from ..errors import Code
-from .geometry import MAX_DATAGRAM_BYTES, MAX_SEGMENTS, MIN_DATAGRAM_BYTES, RECORD_BYTES
+from .geometry import MAX_DATAGRAM_BYTES, MAX_SEGMENTS, MIN_DATAGRAM_BYTES, RECORD_BYTES, TAG_BYTES
 
 VERSION = 1
 PROLOGUE = b"udpxfer 1"
@@ -47,8 +47,9 @@ class Control(enum.IntEnum):
     DIGESTS = 7  # sender: a digest of every segment of a record that did not authenticate, or may not
 
 
-# kind, version, zero
-_HANDSHAKE_HEADER = struct.Struct(">BBH")
+# kind, version, zero (2 bytes)
+_OFFER_HEADER = bytes([Kind.OFFER, VERSION, 0, 0])
+_ANSWER_HEADER = bytes([Kind.ANSWER, VERSION, 0, 0])
 # An answer also names the offer it answers: the first bytes of the offer's ephemeral key.
 TOKEN_BYTES = 8
 # kind, segment, flags, zero, session, record, send number
@@ -68,26 +69,26 @@ SEND_NUMBER_LIMIT = 0xFFFF_FF00
 
 def offer_datagram(message: bytes) -> bytes:
     """An OFFER around handshake message one."""
-    return _HANDSHAKE_HEADER.pack(Kind.OFFER, VERSION, 0) + message
+    return _OFFER_HEADER + message
 
 
 def offer_message_untrusted(datagram: bytes) -> bytes:
     """The handshake message of an OFFER."""
     if not MIN_DATAGRAM_BYTES <= len(datagram) <= MAX_DATAGRAM_BYTES:
         raise BadDatagram("an offer is as long as the datagrams it proposes")
-    if datagram[:4] != _HANDSHAKE_HEADER.pack(Kind.OFFER, VERSION, 0):
+    if datagram[:4] != _OFFER_HEADER:
         raise BadDatagram("not an offer of this version")
     return datagram[4:]
 
 
 def answer_datagram(token: bytes, message: bytes) -> bytes:
     """An ANSWER around handshake message two, to the offer whose ephemeral key starts with ``token``."""
-    return _HANDSHAKE_HEADER.pack(Kind.ANSWER, VERSION, 0) + token + message
+    return _ANSWER_HEADER + token + message
 
 
 def answer_message_untrusted(datagram: bytes) -> tuple[bytes, bytes]:
     """Token and handshake message of an ANSWER."""
-    if datagram[:4] != _HANDSHAKE_HEADER.pack(Kind.ANSWER, VERSION, 0) or len(datagram) < 4 + TOKEN_BYTES:
+    if datagram[:4] != _ANSWER_HEADER or len(datagram) < 4 + TOKEN_BYTES:
         raise BadDatagram("not an answer of this version")
     return datagram[4 : 4 + TOKEN_BYTES], datagram[4 + TOKEN_BYTES :]
 
@@ -104,7 +105,7 @@ class Offer:
 
 
 _OFFER = struct.Struct(">HHQ16sBB")
-OFFER_OVERHEAD_BYTES = _HANDSHAKE_HEADER.size + 32 + 16
+OFFER_OVERHEAD_BYTES = len(_OFFER_HEADER) + 32 + TAG_BYTES
 """What an OFFER adds to its payload: header, ephemeral key, tag."""
 
 
@@ -202,9 +203,11 @@ def answer_untrusted(payload: bytes) -> Accept | Refuse:
     return Accept(session, buffer_bytes, window, ranges)
 
 
-@dataclasses.dataclass(frozen=True)
-class Ack:
-    """A snapshot of what the receiver has. A later one replaces an earlier one, so lost ones cost nothing."""
+class Ack(NamedTuple):
+    """A snapshot of what the receiver has. A later one replaces an earlier one, so lost ones cost nothing.
+
+    The first nine fields lie in the message in this order.
+    """
 
     cumulative: int  # every record below it is complete and authentic
     window_end: int  # first record number the receiver does not take yet
@@ -253,19 +256,7 @@ MAX_WINDOW_RECORDS = 1024
 def ack_body(ack: Ack) -> bytes:
     """Build an acknowledgement; the caller keeps ``partial`` within MAX_PARTIAL entries."""
     bitmap = ack.complete.to_bytes((ack.complete.bit_length() + 7) // 8, "big")
-    head = _ACK.pack(
-        ack.cumulative,
-        ack.window_end,
-        ack.latest_send,
-        ack.delay_us,
-        ack.received_bytes,
-        ack.clock_us,
-        ack.bad_records,
-        ack.overflows,
-        ack.listed_below,
-        len(bitmap),
-        len(ack.partial),
-    )
+    head = _ACK.pack(*ack[:9], len(bitmap), len(ack.partial))
     return head + bitmap + b"".join(_PARTIAL.pack(record, missing) for record, missing in ack.partial)
 
 
