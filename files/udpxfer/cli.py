@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import re
@@ -180,7 +181,7 @@ def _send(options: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: modes.interrupt())
     start, started, cpu = time.time(), time.monotonic(), _cpu_seconds()
-    results = modes.run(options.mode, jobs, modes.Sending(key, show_progress))
+    results = modes.run(options.mode, jobs, functools.partial(modes.attempt, key, show_progress))
     seconds = time.monotonic() - started
     _tell(results, log)
     ok = all(result.verified for result in results)

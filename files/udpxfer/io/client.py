@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import resource
@@ -94,22 +95,16 @@ def _cpu_seconds() -> float:
 
 
 def _send(job: Job, key: bytes, result: Result, progress: Progress) -> None:
-    source = Source(job.path)
-    try:
+    with contextlib.closing(Source(job.path)) as source:
         check_name(source.name)
         check_label(job.label)
         result.bytes = source.size
-        socket = SenderSocket(*parse_address(job.receiver))
-        try:
+        with contextlib.closing(SenderSocket(*parse_address(job.receiver))) as socket:
             _deliver(job, key, source, socket, result, progress)
-        finally:
-            socket.close()
         if job.sha256:
             result.sha256 = source.sha256()
             source.verify()
         result.verified = True
-    finally:
-        source.close()
 
 
 def _deliver(job: Job, key: bytes, source: Source, socket: SenderSocket, result: Result, progress: Progress) -> None:

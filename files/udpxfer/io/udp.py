@@ -34,6 +34,8 @@ SOCKET_BUFFER_BYTES = 4 * 1024 * 1024
 """Asked for in each direction: what stock limits refuse is taken as it comes."""
 RECEIVE_BYTES = 65_536
 """A burst is never longer than an IP datagram can be."""
+CONTROL_BYTES = 2_048
+"""Nothing that a receiver sends is longer than the shortest offer."""
 UDP_HEADERS_BYTES = {socket.AF_INET: 28, socket.AF_INET6: 48}
 SEND_WAIT_S = 0.05
 """A full send buffer is tried again after this time at the latest: select sees room only when half of it is free (sock_writeable)."""
@@ -55,6 +57,7 @@ _TRANSIENT = frozenset(
         errno.EMSGSIZE,
     }
 )
+_NOTHING_COMES = _TRANSIENT | {errno.EAGAIN}
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -69,17 +72,12 @@ def parse_address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def resolve(host: str, port: int, passive: bool) -> tuple[socket.AddressFamily, Address]:
-    """Address family and socket address of a host. Raises TransferError (BAD_ADDRESS)."""
-    flags = socket.AI_PASSIVE if passive else 0
+def _open(host: str, port: int) -> tuple[socket.socket, Address]:
+    """A socket for the host's family of addresses, and its address there. Raises TransferError (BAD_ADDRESS)."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=flags)[0]
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
     except OSError as error:
         raise TransferError(Code.BAD_ADDRESS, f"cannot resolve '{host}': {error.strerror}") from error
-    return family, address
-
-
-def _open(family: socket.AddressFamily) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_DGRAM)
     sock.setblocking(False)
     for plain, forced in ((socket.SO_RCVBUF, SO_RCVBUFFORCE), (socket.SO_SNDBUF, SO_SNDBUFFORCE)):
@@ -91,7 +89,7 @@ def _open(family: socket.AddressFamily) -> socket.socket:
         sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE)
     else:
         sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE)
-    return sock
+    return sock, address
 
 
 class SenderSocket:
@@ -101,17 +99,13 @@ class SenderSocket:
     """
 
     def __init__(self, host: str, port: int) -> None:
-        self.family, address = resolve(host, port, passive=False)
-        self.address = format_address(address)
         self.segmentation = "on"
-        self._sock = _open(self.family)
+        self._sock, address = _open(host, port)
         try:
             self._sock.connect(address)
         except OSError as error:
             self._sock.close()
-            raise TransferError(Code.NETWORK, f"cannot reach {self.address}: {error.strerror}") from error
-        self._buffer = bytearray(2048)
-        self._view = memoryview(self._buffer)
+            raise TransferError(Code.NETWORK, f"cannot reach {format_address(address)}: {error.strerror}") from error
 
     def close(self) -> None:
         """Close the socket."""
@@ -120,11 +114,11 @@ class SenderSocket:
     @property
     def path_datagram_bytes(self) -> int:
         """The largest UDP payload that the first hop takes unfragmented."""
-        if self.family == socket.AF_INET6:
+        if self._sock.family == socket.AF_INET6:
             mtu = self._sock.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU)
         else:
             mtu = self._sock.getsockopt(socket.IPPROTO_IP, IP_MTU)
-        return mtu - UDP_HEADERS_BYTES[self.family]
+        return mtu - UDP_HEADERS_BYTES[self._sock.family]
 
     def wait(self, seconds: float) -> None:
         """Wait until something arrives, at most ``seconds``; select is the one call with microsecond time-outs."""
@@ -133,12 +127,11 @@ class SenderSocket:
     def receive(self) -> bytes | None:
         """The next datagram from the receiver, or None."""
         try:
-            size = self._sock.recv_into(self._buffer)
+            return self._sock.recv(CONTROL_BYTES)
         except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EINTR) or error.errno in _TRANSIENT:
+            if error.errno in _NOTHING_COMES:
                 return None
             raise
-        return bytes(self._view[:size])
 
     def send(self, datagram: bytes) -> None:
         """Send one datagram; what the network refuses for the moment counts as lost."""
@@ -181,8 +174,7 @@ class ReceiverSocket:
     """
 
     def __init__(self, host: str, port: int) -> None:
-        family, address = resolve(host, port, passive=True)
-        self._sock = _open(family)
+        self._sock, address = _open(host, port)
         try:
             self._sock.bind(address)
         except OSError as error:
@@ -250,7 +242,7 @@ class ReceiverSocket:
             return None
         size, datagram_bytes, address = taken
         self._singles = self._singles + 1 if size == self._segment_bytes + HEADER_BYTES else 0
-        return self._burst(self._scatter, size, datagram_bytes), address
+        return self._burst(size, datagram_bytes), address
 
     def _gather(self) -> tuple[Burst, Address] | None:
         """Single datagrams of one sender, one behind the other as if they had come in one burst."""
@@ -278,7 +270,7 @@ class ReceiverSocket:
         try:
             size, ancillary, flags, address = self._sock.recvmsg_into(buffers, self._ancillary_bytes)
         except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EINTR) or error.errno in _TRANSIENT:
+            if error.errno in _NOTHING_COMES:
                 return None
             raise
         datagram_bytes = size
@@ -289,11 +281,11 @@ class ReceiverSocket:
                 (self.overflows,) = struct.unpack("=I", data)
         return size, 0 if flags & _CUT_OFF else datagram_bytes, address
 
-    def _burst(self, buffers: list[memoryview], size: int, datagram_bytes: int) -> Burst:
+    def _burst(self, size: int, datagram_bytes: int) -> Burst:
         """What was read into the scatter list."""
         expected = self._segment_bytes + HEADER_BYTES
         if size < HEADER_BYTES or (datagram_bytes != expected and size > expected):
-            return _deinterleave(b"".join(buffers)[:size], datagram_bytes)
+            return _deinterleave(b"".join(self._scatter)[:size], datagram_bytes)
         if not datagram_bytes:
             return _NOTHING
         count = -(-size // datagram_bytes)
