@@ -128,7 +128,8 @@ class CoreFlow(Flow):
     @property
     def delivered_bytes(self) -> int:  # type: ignore[override]
         return (
-            self.receiver.statistics.datagrams * DATAGRAM_BYTES - self.receiver.statistics.duplicates * DATAGRAM_BYTES
+            self.receiver.statistics.datagrams * DATAGRAM_BYTES
+            - self.receiver.statistics.duplicate_datagrams * DATAGRAM_BYTES
         )
 
     def start(self) -> None:

@@ -110,9 +110,9 @@ class Congestion:
         self._cycle_start = now
         self._cycle_bandwidth = 0.0
         self._cycle_arrived = self._cycle_lost = 0  # segments of this part of the cycle
-        self._min_rtt = rtt_s
+        self._min_rtt = rtt_s  # of the last MIN_RTT_WINDOW_S, with whatever queue others keep
         self._min_rtt_at = now
-        self._least_rtt = rtt_s
+        self._least_rtt = rtt_s  # what of it is believed to be the path
         self._probe_rtt_until = 0.0
         self._path_loss = PathLoss()
         self._bound = CubicWindow()
@@ -229,7 +229,7 @@ class Congestion:
                 self._probe_rtt_until = now + max(PROBE_RTT_S, rtt_s)
             elif 0.0 < self._probe_rtt_until <= now:
                 self._min_rtt_at = now
-                self._start_cycle(now, CRUISE)
+                self._enter_cycle(now, CRUISE)
 
     def _check_full(self, new_round: bool) -> None:
         """The start ends when a queue stands, when the bandwidth has not grown for three rounds, or when no path loses so much."""
@@ -265,16 +265,12 @@ class Congestion:
 
     def _step(self, now: float, in_flight: int) -> None:
         if self._phase is Phase.DRAIN and in_flight <= self.bandwidth * (self._min_rtt + HOST_DELAY_S):
-            self._start_cycle(now, PROBE)
+            self._enter_cycle(now, PROBE)
         elif self._phase is Phase.PROBE_BANDWIDTH and now - self._cycle_start > self._min_rtt + HOST_DELAY_S:
             if self._cycle == CRUISE:  # what arrives in the round trip after it was sent while the queue drained
                 self._path_loss.add_drained(self._cycle_arrived, self._cycle_lost)
-            self._cycle_arrived = self._cycle_lost = 0
-            self._cycle = (self._cycle + 1) % len(CYCLE_GAINS)
-            self._cycle_start = now
-            if self._cycle == PROBE:
-                self._cycle_bandwidth = self.bandwidth
-            elif self._cycle == CRUISE:
+            self._enter_cycle(now, (self._cycle + 1) % len(CYCLE_GAINS))
+            if self._cycle == CRUISE:
                 self._restart_if_faster()
 
     def _restart_if_faster(self) -> None:
@@ -283,12 +279,13 @@ class Congestion:
             self._bound = CubicWindow()
             self._phase, self._full_bandwidth, self._full_count = Phase.STARTUP, 0.0, 0
 
-    def _start_cycle(self, now: float, cycle: int) -> None:
+    def _enter_cycle(self, now: float, part: int) -> None:
         self._phase = Phase.PROBE_BANDWIDTH
-        self._cycle = cycle
+        self._cycle = part
         self._cycle_start = now
         self._cycle_arrived = self._cycle_lost = 0
-        self._cycle_bandwidth = self.bandwidth
+        if part == PROBE:
+            self._cycle_bandwidth = self.bandwidth
 
     def _update_window(self, acked_bytes: int, lost_bytes: int, queue_s: float) -> None:
         fits = self._bandwidth_to_send() * (self._min_rtt + HOST_DELAY_S)

@@ -325,6 +325,6 @@ class _Session:
         totals.lost_datagrams += statistics.lost_datagrams
         totals.bad_records += statistics.bad_records
         totals.bad_datagrams += statistics.bad_datagrams
-        totals.receive_overflows = statistics.overflows
+        totals.receive_overflows = statistics.receive_overflows
         totals.rtt_s = round_trip.smallest
         totals.rtt_smoothed_s = round_trip.smoothed

@@ -38,15 +38,6 @@ class Geometry:
     Raises ValueError when either is out of range.
     """
 
-    __slots__ = (
-        "datagram_bytes",
-        "full_mask",
-        "last_record_bytes",
-        "records",
-        "segment_bytes",
-        "segments",
-    )
-
     def __init__(self, file_bytes: int, datagram_bytes: int) -> None:
         if not MIN_DATAGRAM_BYTES <= datagram_bytes <= MAX_DATAGRAM_BYTES:
             raise ValueError(f"datagram size {datagram_bytes} is not in {MIN_DATAGRAM_BYTES}..{MAX_DATAGRAM_BYTES}")

@@ -70,7 +70,7 @@ class PathLoss:
         self._shares: deque[float] = deque(maxlen=BLOCKS)
         self._arrived = self._lost = 0
         self._queues_s: list[float] = []
-        self._previous_queue_s = self._previous_mean_s = self._previous_longest_s = 0.0
+        self._previous_s = (0.0, 0.0, 0.0)  # least, mean and longest queue of the round before
         self._peak_s = self._longest_s = 0.0
 
     def add(self, arrived: int, lost: int, queue_s: float, min_rtt_s: float, new_round: bool, steady: bool) -> bool:
@@ -107,12 +107,11 @@ class PathLoss:
 
     def _was_short(self, min_rtt_s: float, steady: bool) -> bool:
         """What is lost in a full queue shows a round later: so the queue must have been short in the round before as well."""
-        least, mean, longest = min(self._queues_s), statistics.fmean(self._queues_s), max(self._queues_s)
-        self._peak_s = max(least, self._peak_s * PEAK_DECAY)
-        self._longest_s = max(longest, self._longest_s * PEAK_DECAY)
-        least, self._previous_queue_s = max(least, self._previous_queue_s), least
-        mean, self._previous_mean_s = max(mean, self._previous_mean_s), mean
-        longest, self._previous_longest_s = max(longest, self._previous_longest_s), longest
+        queue_s = min(self._queues_s), statistics.fmean(self._queues_s), max(self._queues_s)
+        self._peak_s = max(queue_s[0], self._peak_s * PEAK_DECAY)
+        self._longest_s = max(queue_s[2], self._longest_s * PEAK_DECAY)
+        least, mean, longest = map(max, queue_s, self._previous_s)
+        self._previous_s = queue_s
         if not steady:
             return is_short(longest, min_rtt_s)
         short = is_short(least, min_rtt_s) or least <= self._peak_s * SHORT_OF_PEAK

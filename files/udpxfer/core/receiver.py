@@ -83,7 +83,7 @@ class ReceiverStatistics:
     """Counters of one session."""
 
     datagrams: int = 0
-    duplicates: int = 0
+    duplicate_datagrams: int = 0
     bad_records: int = 0
 
 
@@ -173,7 +173,7 @@ class Receiver:
         elif self.ack_at is None:
             self.ack_at = now + ACK_DELAY_S
         if self._is_complete(record):
-            self.statistics.duplicates += count
+            self.statistics.duplicate_datagrams += count
             return None
         if record >= self._cumulative + self._window:
             return None
@@ -220,7 +220,7 @@ class Receiver:
             self._take_authentic(partial, first, start, payload)
         else:
             mask = mask_of(count) << first
-            self.statistics.duplicates += count - bin(partial.missing & mask).count("1")
+            self.statistics.duplicate_datagrams += count - bin(partial.missing & mask).count("1")
             partial.buffer[start : start + len(payload)] = payload
             partial.missing &= ~mask
             if whole:
@@ -233,7 +233,7 @@ class Receiver:
         for index, offset in enumerate(range(0, len(payload), size)):
             bit, segment = 1 << (first + index), payload[offset : offset + size]
             if not partial.missing & bit:
-                self.statistics.duplicates += 1
+                self.statistics.duplicate_datagrams += 1
             elif segment_digest(segment) == partial.digests[first + index]:
                 partial.buffer[start + offset : start + offset + len(segment)] = segment
                 partial.missing ^= bit
@@ -281,8 +281,8 @@ class Receiver:
 
     # ----------------------------------------------------------------- outputs
 
-    def ack(self, now: float, overflows: int) -> Ack:
-        """The acknowledgement that describes what is here now; ``overflows`` as the kernel counts them."""
+    def ack(self, now: float, receive_overflows: int) -> Ack:
+        """The acknowledgement that describes what is here now; ``receive_overflows`` as the kernel counts them."""
         self.ack_at = None
         listed = sorted(self._partial)[: MAX_PARTIAL + 1]
         listed_below = listed[MAX_PARTIAL] if len(listed) > MAX_PARTIAL else self.geometry.records
@@ -294,7 +294,7 @@ class Receiver:
             received_bytes=self._received_bytes,
             clock_us=int(self._received_at * 1e6),
             bad_records=self.statistics.bad_records,
-            overflows=overflows,
+            receive_overflows=receive_overflows,
             listed_below=listed_below,
             complete=self._ahead,
             partial=tuple((record, self._partial[record].missing) for record in listed[:MAX_PARTIAL]),

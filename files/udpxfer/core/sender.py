@@ -141,7 +141,7 @@ class SenderStatistics:
     retransmitted_datagrams: int = 0
     lost_datagrams: int = 0
     bad_records: int = 0
-    overflows: int = 0
+    receive_overflows: int = 0
     bad_datagrams: int = 0
 
 
@@ -396,7 +396,7 @@ class Sender:
         latest = ack.latest_send if ack.latest_send <= self._number else 0
         self._largest = max(self._largest, latest)
         self._window_end = max(self._window_end, ack.window_end)
-        self.statistics.bad_records, self.statistics.overflows = ack.bad_records, ack.overflows
+        self.statistics.bad_records, self.statistics.receive_overflows = ack.bad_records, ack.receive_overflows
         newest = self._flights.get(latest)
         self._release(ack)
         acked = self._remove_acked(ack)

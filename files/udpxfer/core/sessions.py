@@ -98,8 +98,8 @@ class _Store(Protocol):
 class _Socket(Protocol):
     """What sessions need of `io.udp.ReceiverSocket`."""
 
-    buffer_bytes: int
-    overflows: int
+    receive_buffer_bytes: int
+    receive_overflows: int
 
     def send(self, datagram: bytes, address: Address) -> None: ...
     def expect(self, segment_bytes: int) -> None: ...
@@ -284,7 +284,7 @@ class Sessions:
             number, session = self._new_number(), None
             try:
                 session = self._consider(number, offer, address, now)
-                accept = wire.Accept(number, self._socket.buffer_bytes, WINDOW_RECORDS, session.stored)
+                accept = wire.Accept(number, self._socket.receive_buffer_bytes, WINDOW_RECORDS, session.stored)
                 payload = wire.accept_payload(accept)
             except TransferError as error:
                 payload = wire.refuse_payload(wire.Refuse(error.code, error.message))
@@ -402,7 +402,8 @@ class Sessions:
 
     def _acknowledge(self, session: _Session, now: float) -> None:
         if session.phase is not Phase.ENDED:
-            self._send(session, wire.Control.ACK, wire.ack_body(session.receiver.ack(now, self._socket.overflows)))
+            ack = session.receiver.ack(now, self._socket.receive_overflows)
+            self._send(session, wire.Control.ACK, wire.ack_body(ack))
 
     def _send(self, session: _Session, control: wire.Control, body: bytes = b"") -> None:
         self._socket.send(session.channel.seal(control, body), session.address)
@@ -452,9 +453,9 @@ class Sessions:
             goodput_bytes_per_s=round(session.received_bytes / max(seconds, 1e-9)),
             datagram_bytes=session.offer.datagram_bytes,
             datagrams=statistics.datagrams,
-            duplicate_datagrams=statistics.duplicates,
+            duplicate_datagrams=statistics.duplicate_datagrams,
             bad_records=statistics.bad_records,
-            receive_overflows=self._socket.overflows,
+            receive_overflows=self._socket.receive_overflows,
         )
 
     def _fail(self, session: _Session, error: TransferError, now: float, keep: bool = True) -> None:

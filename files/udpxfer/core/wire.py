@@ -216,7 +216,7 @@ class Ack(NamedTuple):
     received_bytes: int  # datagram bytes of this session that arrived, repeats included
     clock_us: int  # receiver's clock when the last of them arrived
     bad_records: int  # records that failed to authenticate
-    overflows: int  # datagrams the kernel dropped because the receive buffer was full
+    receive_overflows: int  # datagrams the kernel dropped because the receive buffer was full
     listed_below: int  # `partial` names every incomplete record below it of which a segment arrived
     complete: int  # bit i: record cumulative + i is complete
     partial: tuple[tuple[int, int], ...]  # (record, mask of missing segments)

@@ -42,7 +42,7 @@ class Server:
         self._log.emit(
             "listening",
             address=self._socket.address,
-            receive_buffer_bytes=self._socket.buffer_bytes,
+            receive_buffer_bytes=self._socket.receive_buffer_bytes,
             aggregation=self._socket.aggregation,
         )
         try:

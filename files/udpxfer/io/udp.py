@@ -189,9 +189,9 @@ class ReceiverSocket:
             self.aggregation = "on"
         except OSError as error:
             self.aggregation = f"refused by the kernel: {error.strerror}"
-        self.buffer_bytes = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        self.receive_buffer_bytes = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         """What the receive buffer holds, as the kernel counts."""
-        self.overflows = 0
+        self.receive_overflows = 0
         """Datagrams that the kernel dropped because that buffer was full."""
         self._ancillary_bytes = socket.CMSG_SPACE(4) * 2
         self._headers = memoryview(bytearray(HEADER_BYTES * MAX_SEGMENTS * 2))
@@ -278,7 +278,7 @@ class ReceiverSocket:
             if level == socket.SOL_UDP and kind == UDP_GRO:
                 (datagram_bytes,) = struct.unpack_from("=i" if len(data) >= 4 else "=H", data)
             elif level == socket.SOL_SOCKET and kind == SO_RXQ_OVFL:
-                (self.overflows,) = struct.unpack("=I", data)
+                (self.receive_overflows,) = struct.unpack("=I", data)
         return size, 0 if flags & _CUT_OFF else datagram_bytes, address
 
     def _burst(self, size: int, datagram_bytes: int) -> Burst:

@@ -34,7 +34,7 @@ ACKS = st.builds(
     received_bytes=U64,
     clock_us=U64,
     bad_records=U32,
-    overflows=U32,
+    receive_overflows=U32,
     listed_below=U32,
     complete=st.integers(0, 2**wire.MAX_WINDOW_RECORDS - 1),
     partial=st.lists(st.tuples(U32, U64), max_size=wire.MAX_PARTIAL).map(tuple),
