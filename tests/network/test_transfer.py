@@ -260,6 +260,8 @@ def test_bad_usage(tmp_path: Path, arguments: list[str], status: int, code: str 
     ("job", "options", "code"),
     [
         ("{source}=nonsense:port", (), "bad_address"),
+        ("{source}=" + "a" * 64 + ":9000", (), "bad_address"),  # a label of a name has 63 characters at most
+        ("{source}=" + "\u00e4" * 64 + ":9000", (), "bad_address"),
         ("{source}=127.0.0.1:9", ("--label", "../x"), "bad_label"),
         ("{folder}=127.0.0.1:9", (), "source_unreadable"),
     ],

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+BURST_SEGMENTS = 10
+"""What may leave at once at the start, and after an idle moment: the initial window of RFC 6928 (RFC 9002 section 7.7)."""
+
 BURST_S = 0.002
-"""What may leave at once after an idle moment, in seconds of sending; it makes up for late wake-ups."""
+"""On fast paths more may leave after an idle moment, in seconds of sending; it makes up for late wake-ups."""
 
 
 BATCH_S = 0.0005
@@ -13,7 +16,7 @@ BATCH_S = 0.0005
 class Pacer:
     """A bucket of bytes that fills at ``rate`` bytes per second and may go into debt by one send.
 
-    It never holds more than ``burst_bytes`` (RFC 9002 section 7.7: at most the initial window) or BURST_S of sending.
+    It never holds more than ``burst_bytes`` or BURST_S of sending.
     """
 
     def __init__(self, now: float, rate: float, burst_bytes: int) -> None:

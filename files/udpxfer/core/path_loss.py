@@ -12,7 +12,6 @@ sends for a round trip more slowly than the path carries. The path loses as much
 from __future__ import annotations
 
 import math
-import statistics
 from collections import deque
 
 from .recovery import HOST_DELAY_S
@@ -46,6 +45,10 @@ DRAINED_MEMORY = 0.8
 """What was lost while the queue drained is remembered for about five times."""
 DRAINED_DEVIATIONS = 2
 """The path may lose so many standard deviations more than that by chance."""
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)  # the statistics module takes 4 ms of every start to import
 
 
 def is_short(queue_s: float, min_rtt_s: float) -> bool:
@@ -107,7 +110,7 @@ class PathLoss:
 
     def _was_short(self, min_rtt_s: float, steady: bool) -> bool:
         """What is lost in a full queue shows a round later: so the queue must have been short in the round before as well."""
-        queue_s = min(self._queues_s), statistics.fmean(self._queues_s), max(self._queues_s)
+        queue_s = min(self._queues_s), _mean(self._queues_s), max(self._queues_s)
         self._peak_s = max(queue_s[0], self._peak_s * PEAK_DECAY)
         self._longest_s = max(queue_s[2], self._longest_s * PEAK_DECAY)
         least, mean, longest = map(max, queue_s, self._previous_s)
@@ -123,5 +126,5 @@ class PathLoss:
         if len(shares) < FEW_BLOCKS:
             self.floor = shares[0] if len(shares) > 1 else 0.0
         else:  # the highest may be congestion that was seen before the queue was
-            self.floor = statistics.fmean(shares[: -(len(shares) // FEW_BLOCKS)])
+            self.floor = _mean(shares[: -(len(shares) // FEW_BLOCKS)])
         self.floor = min(self.floor, self._most)

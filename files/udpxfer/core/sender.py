@@ -17,7 +17,7 @@ from typing import NamedTuple
 from ..errors import Code, TransferError
 from .congestion import Congestion
 from .geometry import Geometry, mask_of
-from .pacing import Pacer
+from .pacing import BURST_SEGMENTS, Pacer
 from .recovery import ANSWER_ALLOWANCE_S, HOST_DELAY_S, SEND_THRESHOLD, RoundTrip
 from .sealing import ControlChannel
 from .wire import (
@@ -174,7 +174,8 @@ class Sender:
         self.congestion = congestion
         self._geometry = geometry
         self._channel = channel
-        self._pacer = Pacer(now, congestion.rate, congestion.window)
+        burst_bytes = min(congestion.window, BURST_SEGMENTS * geometry.datagram_bytes)
+        self._pacer = Pacer(now, congestion.rate, burst_bytes)
         self._silence_s = silence_s
         self._heard_at = self._progress_at = now
         self._cumulative = 0
@@ -211,7 +212,8 @@ class Sender:
     def source_verified(self) -> None:
         """The loop has read every record and the source is still the file that was offered."""
         self._source_verified = True
-        self._queue(Control.FINISH)
+        for _ in range(2):  # were one lost alone, the end would wait for a probe
+            self._queue(Control.FINISH)
 
     def send_digests(self, body: bytes) -> None:
         """Tell the receiver the digests of a record's segments."""

@@ -473,7 +473,8 @@ class Sessions:
         session.heard_at = now
         session.farewell = (control, body)
         session.receiver.close()
-        self._send(session, control, body)
+        for _ in range(2):  # were one lost alone, the peer would wait for the answer to a probe
+            self._send(session, control, body)
         self._make_room(Phase.ENDED, MAX_ENDED)
 
     def _close_file(self, session: _Session) -> None:
