@@ -27,7 +27,6 @@ from .wire import (
     Ack,
     BadDatagram,
     Control,
-    Refuse,
     ack_untrusted,
     refuse_payload,
     refuse_untrusted,
@@ -227,7 +226,7 @@ class Sender:
     def abort(self, error: TransferError) -> None:
         """Give up, and tell the receiver."""
         if self.state in (State.SENDING, State.WAITING):
-            self._queue(Control.ABORT, refuse_payload(Refuse(error.code, error.message)))
+            self._queue(Control.ABORT, refuse_payload(error))
             self._fail(error)
 
     def receive(self, datagram: bytes, now: float) -> None:
@@ -240,8 +239,7 @@ class Sender:
                 self.state = State.DONE
                 self._queue(Control.CLOSE)
             elif control is Control.ABORT:
-                refusal = refuse_untrusted(body)
-                self._fail(TransferError(refusal.code, refusal.text))
+                self._fail(refuse_untrusted(body))
         except BadDatagram:
             self.statistics.bad_datagrams += 1
             return

@@ -256,9 +256,9 @@ class Sessions:
                 self._send(session, *session.farewell)
             return
         if control is wire.Control.ABORT:
-            refusal = wire.refuse_untrusted(body)
-            error = TransferError(refusal.code, f"the sender gave up: {refusal.text}")
-            self._fail(session, error, now, keep=error.code is not Code.SOURCE_CHANGED)
+            error = wire.refuse_untrusted(body)
+            failure = TransferError(error.code, f"the sender gave up: {error.message}")
+            self._fail(session, failure, now, keep=error.code is not Code.SOURCE_CHANGED)
         elif control in (wire.Control.PING, wire.Control.FINISH, wire.Control.DIGESTS) and self._confirm(session, now):
             session.finished |= control is wire.Control.FINISH
             if control is wire.Control.DIGESTS:
@@ -287,7 +287,7 @@ class Sessions:
                 accept = wire.Accept(number, self._socket.receive_buffer_bytes, WINDOW_RECORDS, session.stored)
                 payload = wire.accept_payload(accept)
             except TransferError as error:
-                payload = wire.refuse_payload(wire.Refuse(error.code, error.message))
+                payload = wire.refuse_payload(error)
                 self._log.emit("refused", name=offer.name, label=offer.label, error=error.as_dict())
             reply = wire.answer_datagram(token, responder.write(payload, self._random(32)))
         except NoiseError as error:
@@ -464,8 +464,7 @@ class Sessions:
             return
         self._log.emit("failed", **session.describe(), error=error.as_dict())
         session.keep = keep
-        body = wire.refuse_payload(wire.Refuse(error.code, error.message))
-        self._end(session, wire.Control.ABORT, body, now)
+        self._end(session, wire.Control.ABORT, wire.refuse_payload(error), now)
         self._close_file(session)
 
     def _end(self, session: _Session, control: wire.Control, body: bytes, now: float) -> None:

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable
 from typing import NamedTuple, Union
 
-from ..errors import Code
+from ..errors import Code, TransferError
 from .geometry import MAX_DATAGRAM_BYTES, MAX_SEGMENTS, MIN_DATAGRAM_BYTES, RECORD_BYTES, TAG_BYTES
 
 VERSION = 1
@@ -150,14 +150,6 @@ class Accept:
     stored: tuple[tuple[int, int], ...]  # ranges (first, last) of records it already has on disk
 
 
-@dataclasses.dataclass(frozen=True)
-class Refuse:
-    """The receiver does not take the file, and says why."""
-
-    code: Code
-    text: str
-
-
 _ACCEPT = struct.Struct(">HIIIH")
 _RANGE = struct.Struct(">II")
 _CODE = struct.Struct(">H")
@@ -174,13 +166,13 @@ def accept_payload(accept: Accept) -> bytes:
     return head + b"".join(_RANGE.pack(first, last) for first, last in ranges)
 
 
-def refuse_payload(refuse: Refuse) -> bytes:
+def refuse_payload(error: TransferError) -> bytes:
     """Build the payload of a refusing answer; also the body of ABORT."""
-    return _CODE.pack(refuse.code) + refuse.text.encode(errors="replace")[:MAX_TEXT_BYTES]
+    return _CODE.pack(error.code) + error.message.encode(errors="replace")[:MAX_TEXT_BYTES]
 
 
-def refuse_untrusted(payload: bytes) -> Refuse:
-    """Parse `refuse_payload`."""
+def refuse_untrusted(payload: bytes) -> TransferError:
+    """Parse `refuse_payload`: why the peer does not take the file, or gave up."""
     if len(payload) < _CODE.size:
         raise BadDatagram("refusal: too short")
     (number,) = _CODE.unpack_from(payload)
@@ -188,10 +180,10 @@ def refuse_untrusted(payload: bytes) -> Refuse:
         code = Code(number)
     except ValueError:
         code = Code.PROTOCOL
-    return Refuse(code, payload[_CODE.size :].decode(errors="replace"))
+    return TransferError(code, payload[_CODE.size :].decode(errors="replace"))
 
 
-def answer_untrusted(payload: bytes) -> Accept | Refuse:
+def answer_untrusted(payload: bytes) -> Accept | TransferError:
     """Parse an answer's payload."""
     if payload[:2] != _CODE.pack(Code.OK):
         return refuse_untrusted(payload)

@@ -11,7 +11,7 @@ from udpxfer.core import wire
 from udpxfer.core.geometry import MIN_DATAGRAM_BYTES
 from udpxfer.core.noise import Handshake
 from udpxfer.core.sealing import ControlChannel
-from udpxfer.errors import Code
+from udpxfer.errors import Code, TransferError
 
 from tests.fuzz.targets import PARSERS
 
@@ -66,9 +66,9 @@ def test_accept(session: int, buffer_bytes: int, window: int, ranges: tuple[tupl
 
 @given(st.sampled_from([code for code in Code if code is not Code.OK]), st.text(max_size=600))
 def test_refusal(code: Code, text: str) -> None:
-    payload = wire.refuse_payload(wire.Refuse(code, text))
+    payload = wire.refuse_payload(TransferError(code, text))
     answer = wire.answer_untrusted(payload)
-    assert isinstance(answer, wire.Refuse)
+    assert isinstance(answer, TransferError)
     assert answer.code is code
     assert 4 + wire.TOKEN_BYTES + 48 + len(payload) <= MIN_DATAGRAM_BYTES
 
