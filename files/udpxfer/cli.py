@@ -152,10 +152,8 @@ def _receive(options: argparse.Namespace) -> int:
     from .io.udp import parse_address
 
     key = keys.load(options.key_file)
-    log = standard_log()
-    if options.log:
-        with _storing(f"write the log '{options.log}'", "file"):
-            log = FileLog(options.log)
+    with _storing(f"write the log '{options.log}'", "file"):
+        log = FileLog(options.log) if options.log else standard_log()
     limits = Limits(options.max_file_bytes, options.max_total_bytes, options.max_sessions, options.overwrite)
     server = Server(parse_address(options.bind), options.into, key, limits, log)
     status = EXIT_OK
@@ -173,14 +171,14 @@ def _receive(options: argparse.Namespace) -> int:
 
 def _send(options: argparse.Namespace) -> int:
     from . import keys, modes
-    from .io.client import INTERRUPTED, Job
+    from .io.client import INTERRUPTED, Job, cpu_seconds
 
     log = standard_log()
     key = keys.load(options.key_file)
     jobs = [Job(path, receiver, options.label, options.max_rate, options.sha256) for path, receiver in options.jobs]
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: modes.interrupt())
-    start, started, cpu = time.time(), time.monotonic(), _cpu_seconds()
+    start, started, cpu = time.time(), time.monotonic(), cpu_seconds(*_ALL)
     results = modes.run(options.mode, jobs, functools.partial(modes.attempt, key, show_progress))
     seconds = time.monotonic() - started
     _tell(results, log)
@@ -196,7 +194,7 @@ def _send(options: argparse.Namespace) -> int:
             "seconds": seconds,
             "ok": ok,
             "bytes": sum(result.bytes for result in results if result.verified),
-            "cpu_s": _cpu_seconds() - cpu,
+            "cpu_s": cpu_seconds(*_ALL) - cpu,
             "peak_memory_bytes": max(resource.getrusage(who).ru_maxrss for who in _ALL)
             * 1024,  # of the largest process
             "transfers": [result.as_dict() for result in results],
@@ -205,12 +203,6 @@ def _send(options: argparse.Namespace) -> int:
     if INTERRUPTED.is_set():
         return EXIT_INTERRUPTED
     return EXIT_OK if ok else EXIT_FAILED
-
-
-def _cpu_seconds() -> float:
-    """Processor time of this program and of its children that have ended."""
-    usages = [resource.getrusage(who) for who in _ALL]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _tell(results: Sequence[Result], log: EventLog) -> None:

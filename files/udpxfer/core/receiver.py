@@ -7,6 +7,7 @@ that a peer sends raises out of here except BadDatagram.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 from .geometry import HEADER_BYTES, SEALED_BYTES, Geometry, mask_of
@@ -122,8 +123,8 @@ class Receiver:
         self._latest_send = 0
         self._received_bytes = 0
         self._received_at = 0.0
-        self.ack_at: float | None = None
-        """When an acknowledgement is due; None when nothing new arrived."""
+        self.ack_at = math.inf
+        """When an acknowledgement is due; infinite when nothing new arrived."""
         self._advance()
 
     @property
@@ -168,10 +169,7 @@ class Receiver:
         self._received_bytes += len(payload) + count * HEADER_BYTES
         self._received_at = now
         self._latest_send = number
-        if flags & FLAG_ACK_NOW:
-            self.ack_at = now
-        elif self.ack_at is None:
-            self.ack_at = now + ACK_DELAY_S
+        self.ack_at = now if flags & FLAG_ACK_NOW else min(self.ack_at, now + ACK_DELAY_S)
         if self._is_complete(record):
             self.statistics.duplicate_datagrams += count
             return None
@@ -283,7 +281,7 @@ class Receiver:
 
     def ack(self, now: float, receive_overflows: int) -> Ack:
         """The acknowledgement that describes what is here now; ``receive_overflows`` as the kernel counts them."""
-        self.ack_at = None
+        self.ack_at = math.inf
         listed = sorted(self._partial)[: MAX_PARTIAL + 1]
         listed_below = listed[MAX_PARTIAL] if len(listed) > MAX_PARTIAL else self.geometry.records
         return Ack(

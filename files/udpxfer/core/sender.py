@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 from typing import NamedTuple
 
 from ..errors import Code, TransferError
@@ -198,7 +199,7 @@ class Sender:
         self._backoff = 0
         self._probe_credit = 0
         self._asked_at = now
-        self._loss_at: float | None = None
+        self._loss_at = math.inf
         self._largest = 0
         self._vanishing = _Vanishing()
         self._listed_below = 0
@@ -251,12 +252,8 @@ class Sender:
 
     def deadline(self, now: float) -> float:
         """When to call `on_time` or `next_send` again if nothing arrives before."""
-        times = [self._probe_at(), self._silent_at()]
-        if self._loss_at is not None:
-            times.append(self._loss_at)
-        if self._sendable_segments():
-            times.append(now + self._pacer.delay(now))
-        return min(times)
+        may_send_at = now + self._pacer.delay(now) if self._sendable_segments() else math.inf
+        return min(self._probe_at(), self._silent_at(), self._loss_at, may_send_at)
 
     def on_time(self, now: float) -> None:
         """Time has passed: find losses, probe, or give up."""
@@ -264,7 +261,7 @@ class Sender:
             return
         if now >= self._silent_at():
             self._fail(TransferError(Code.PEER_SILENT, f"nothing has arrived for {self._silence_s:.0f} seconds"))
-        elif self._loss_at is not None and now >= self._loss_at:
+        elif now >= self._loss_at:
             self._find_losses(now)
         elif now >= self._probe_at():
             self._probe(now)
@@ -302,7 +299,7 @@ class Sender:
     def _silent_at(self) -> float:
         """When to give the session up: nothing is heard, or only that no segment arrives (as if the path's MTU had shrunk)."""
         stalled = self._progress_at + max(self._silence_s, STALLED_ROUND_TRIPS * self.round_trip.smoothed)
-        return min(self._heard_at + self._silence_s, stalled if self.state is State.SENDING else float("inf"))
+        return min(self._heard_at + self._silence_s, stalled if self.state is State.SENDING else math.inf)
 
     def _skip_stored(self, record: int) -> int:
         while self._stored and self._stored[0][0] <= record:
@@ -519,7 +516,7 @@ class Sender:
         """
         delay = self.round_trip.loss_delay()
         at_tail = self._may_repair and not self._has_new()
-        self._loss_at = None
+        self._loss_at = math.inf
         for number, flight in list(self._flights.items()):
             overtaken = number < self._largest
             if not (overtaken or at_tail):
@@ -530,8 +527,8 @@ class Sender:
             if late_at <= now or self._largest - number >= SEND_THRESHOLD:
                 self._lose(number, flight)
                 self._may_repair &= overtaken
-            elif self._loss_at is None:
-                self._loss_at = late_at
+            else:
+                self._loss_at = min(self._loss_at, late_at)
 
     def _lose(self, number: int, flight: _InFlight) -> None:
         del self._flights[number]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -38,7 +39,7 @@ HALF_OPEN_S = 10.0
 IDLE_S = 60.0
 """Longer than a sender that hears nothing goes on (`delivery`: SILENCE_S and REOFFER_TIMEOUT_S, 35 s)."""
 TOMBSTONE_S = 60.0
-"""An ended session still answers for this long, which is as IDLE_S: its last message may have been lost."""
+"""An ended session still answers for as long: its last message may have been lost."""
 SYNC_BYTES = 64 * 1024 * 1024
 """A crash of the receiver costs no more than this, ..."""
 SYNC_S = 5.0
@@ -134,7 +135,7 @@ class _Session:
         self.job: Future[None] | None = None
         self.unsynced_bytes = 0
         self.received_bytes = 0
-        self.farewell: tuple[wire.Control, bytes] | None = None
+        self.farewell: tuple[wire.Control, bytes]  # of an ended one
         self.token = b""
         self.answer = b""
         self.channel: ControlChannel
@@ -181,7 +182,7 @@ class Sessions:
     def wait_s(self) -> float:
         """After how many seconds to call `on_time` if nothing arrives before."""
         waiting = (s.receiver.ack_at for s in self._sessions.values() if s.phase is Phase.RECEIVING)
-        return TIMER_S if any(due is not None for due in waiting) else MAX_WAIT_S
+        return TIMER_S if any(due < math.inf for due in waiting) else MAX_WAIT_S
 
     def close(self, now: float) -> None:
         """Make what is half received durable, so that it can be resumed, and say goodbye. No disk job may be running."""
@@ -234,7 +235,7 @@ class Sessions:
             else:
                 # The record is gone: only a new session can bring it again.
                 self._fail(session, TransferError(Code.BUSY, "another session writes this file"), now)
-        if receiver.ack_at is not None and receiver.ack_at <= now and self._may_answer(session, burst):
+        if receiver.ack_at <= now and self._may_answer(session, burst):
             self._acknowledge(session, now)
 
     @staticmethod
@@ -252,7 +253,7 @@ class Sessions:
         if session.phase is Phase.ENDED:
             if control is wire.Control.CLOSE:
                 self._forget(session)
-            elif session.farewell is not None:
+            else:
                 self._send(session, *session.farewell)
             return
         if control is wire.Control.ABORT:
@@ -498,7 +499,7 @@ class Sessions:
         if self._sweep_at is None:
             self._sweep_at = now + TOMBSTONE_S  # until then senders may ask how it ended
         elif now >= self._sweep_at:
-            self._sweep_at = float("inf")
+            self._sweep_at = math.inf
             self._start(self._store.sweep)
         show = now >= self._progress_at
         if show:
@@ -508,8 +509,7 @@ class Sessions:
             self._age(session, now)
             if session.phase is Phase.RECEIVING:
                 self._sync_if_due(session, now)
-                due = session.receiver.ack_at
-                if due is not None and due <= now:
+                if session.receiver.ack_at <= now:
                     self._acknowledge(session, now)
                 if show:
                     self._log.progress(session.offer.name, session.received_bytes, session.offer.file_bytes)
