@@ -91,8 +91,6 @@ class ReceiverStatistics:
 class _Partial:
     """A record of which some segments are here."""
 
-    __slots__ = ("buffer", "digests", "missing", "suspect")
-
     def __init__(self, buffer: bytearray, missing: int) -> None:
         self.buffer = buffer
         self.missing = missing
@@ -208,9 +206,8 @@ class Receiver:
         self, record: int, first: int, count: int, start: int, payload: memoryview
     ) -> tuple[int, memoryview] | None:
         whole = len(payload) == self.geometry.sealed_bytes(record)
-        if whole and (plain := self._open(record, payload)) is not None:
-            self._drop(record)
-            return record, plain
+        if whole and (completed := self._open(record, payload)) is not None:
+            return completed
         partial = self._partial_of(record)
         if partial is None:
             return None
@@ -240,27 +237,24 @@ class Receiver:
         """Open the record when it has all its segments."""
         if partial.missing:
             return None
-        plain = self._open(record, memoryview(partial.buffer)[: self.geometry.sealed_bytes(record)])
-        if plain is None:
+        completed = self._open(record, memoryview(partial.buffer)[: self.geometry.sealed_bytes(record)])
+        if completed is None:
             partial.missing, partial.suspect = self.geometry.mask(record), True
             partial.digests = []
-            return None
-        self._drop(record)
-        return record, plain
+        return completed
 
-    def _drop(self, record: int) -> None:
-        partial = self._partial.pop(record, None)
-        if partial is not None:
-            self._pool.give(partial.buffer)
-
-    def _open(self, record: int, sealed: memoryview) -> memoryview | None:
+    def _open(self, record: int, sealed: memoryview) -> tuple[int, memoryview] | None:
+        """The record with its plain bytes, which needs no buffer any more; None when it is not authentic."""
         plain = self._pool.scratch[: self.geometry.plain_bytes(record)]
         if not self._cipher.open(record, sealed, plain):
             self.statistics.bad_records += 1
             return None
+        partial = self._partial.pop(record, None)
+        if partial is not None:
+            self._pool.give(partial.buffer)
         self._ahead |= 1 << (record - self._cumulative)
         self._advance()
-        return plain
+        return record, plain
 
     def _is_complete(self, record: int) -> bool:
         return record < self._cumulative or bool(self._ahead >> (record - self._cumulative) & 1)

@@ -270,7 +270,6 @@ class Sessions:
             self._publish_if_whole(session)
 
     def _on_offer_untrusted(self, datagram: bytes, address: Address, now: float) -> None:
-        responder = self._handshake.responder()
         message = wire.offer_message_untrusted(datagram)
         token = message[: wire.TOKEN_BYTES]
         known = self._by_token.get(token)
@@ -280,6 +279,7 @@ class Sessions:
                 known.address = address  # the peer may have moved behind its NAT; it has to prove itself anyway
             self._socket.send(known.answer, address)
             return
+        responder = self._handshake.responder()
         try:
             offer = wire.offer_untrusted(responder.read(message))
             number, session = self._new_number(), None

@@ -287,10 +287,8 @@ class ReceiverSocket:
     def _burst(self, size: int, datagram_bytes: int) -> Burst:
         """What was read into the scatter list."""
         expected = self._segment_bytes + HEADER_BYTES
-        if size < HEADER_BYTES or (datagram_bytes != expected and size > expected):
+        if size < HEADER_BYTES or not datagram_bytes or (datagram_bytes != expected and size > expected):
             return _deinterleave(b"".join(self._scatter)[:size], datagram_bytes)
-        if not datagram_bytes:
-            return _NOTHING
         count = -(-size // datagram_bytes)
         if size - (count - 1) * datagram_bytes < HEADER_BYTES:
             return _NOTHING
