@@ -157,11 +157,12 @@ class Congestion:
         self._round_peak = max(self._round_peak, in_flight + acked_bytes + lost_bytes)
         self._round_queue_s = min(self._round_queue_s, queue_s)
         self._round_samples += rtt_s > 0
-        self._round_arrived += acked_bytes // self._datagram_bytes
-        self._round_lost += lost_bytes // self._datagram_bytes
+        arrived, lost = acked_bytes // self._datagram_bytes, lost_bytes // self._datagram_bytes
+        self._round_arrived += arrived
+        self._round_lost += lost
         if self._phase is Phase.STARTUP and not app_limited:
             self._check_full(new_round)
-        self._update_bound(now, acked_bytes, lost_bytes, queue_s, new_round)
+        self._update_bound(now, arrived, lost, queue_s, new_round)
         self._step(now, in_flight)
         self._update_window(acked_bytes, lost_bytes, queue_s)
         if new_round:
@@ -247,17 +248,16 @@ class Congestion:
             self._phase = Phase.DRAIN
             self._calm_until = self._rounds + 2 * CALM_ROUNDS
 
-    def _update_bound(self, now: float, acked_bytes: int, lost_bytes: int, queue_s: float, new_round: bool) -> None:
-        """Congestion bounds the window like CUBIC's; without it the bound grows until it is none."""
-        size = self._datagram_bytes
-        self._bound.grow(now, acked_bytes // size, self._min_rtt)
-        self._cycle_arrived += acked_bytes // size
-        self._cycle_lost += lost_bytes // size
-        steady = self._phase not in (Phase.STARTUP, Phase.DRAIN) and self._rounds >= self._calm_until
-        congested = self._path_loss.add(
-            acked_bytes // size, lost_bytes // size, queue_s, self._min_rtt, new_round, steady
-        )
-        if congested and self._phase is not Phase.STARTUP and self._rounds >= self._calm_until:
+    def _update_bound(self, now: float, arrived: int, lost: int, queue_s: float, new_round: bool) -> None:
+        """Congestion bounds the window like CUBIC's; without it the bound grows until it is none. Counts are segments."""
+        self._bound.grow(now, arrived, self._min_rtt)
+        self._cycle_arrived += arrived
+        self._cycle_lost += lost
+        calm = self._rounds >= self._calm_until
+        steady = calm and self._phase not in (Phase.STARTUP, Phase.DRAIN)
+        congested = self._path_loss.add(arrived, lost, queue_s, self._min_rtt, new_round, steady)
+        if congested and calm and self._phase is not Phase.STARTUP:
+            size = self._datagram_bytes
             model = MODEL_SHARE * self._bandwidth_to_send() * self._min_rtt
             self._bound.reduce(now, min(self._round_peak, self._window) / size, model / size)
             self._calm_until = self._rounds + CALM_ROUNDS

@@ -70,19 +70,6 @@ class Send(NamedTuple):
 class _InFlight:
     """What must be remembered of a send until it is acknowledged or lost."""
 
-    __slots__ = (
-        "app_limited",
-        "count",
-        "first_sent",
-        "mask",
-        "received_bytes",
-        "received_clock",
-        "record",
-        "segmented",
-        "time",
-        "whole",
-    )
-
     def __init__(self, record: int, mask: int, count: int, probe: bool, time: float) -> None:
         self.record = record
         self.mask = mask
@@ -124,8 +111,6 @@ class _Vanishing:
 
 class _Record:
     """Segments of a record that is not complete at the receiver."""
-
-    __slots__ = ("flying", "lost", "suspect_until")
 
     def __init__(self) -> None:
         self.flying = 0
