@@ -31,24 +31,33 @@ class Burst(NamedTuple):
 
 
 def split(burst: Burst) -> list[Burst]:
-    """The burst itself when it is uniform (consecutive segments of one send), else each datagram alone."""
-    if burst.datagrams == 1:
-        return [burst]
+    """The burst in pieces of which each is uniform: consecutive segments of one send, or one datagram of another kind."""
     first = bytes(burst.headers[:HEADER_BYTES])
     expected = bytearray(first * burst.datagrams)
     expected[1::HEADER_BYTES] = SEGMENT_NUMBERS[first[1] : first[1] + burst.datagrams].ljust(burst.datagrams, b"\xff")
-    if first[0] == Kind.DATA and expected == burst.headers:
+    if burst.datagrams == 1 or (first[0] == Kind.DATA and expected == burst.headers):
         return [burst]
-    size = burst.segment_bytes
+    headers, size = bytes(burst.headers), burst.segment_bytes
+    starts = [index for index in range(burst.datagrams) if not index or not _continues(headers, index * HEADER_BYTES)]
     return [
         Burst(
-            1,
-            burst.headers[index * HEADER_BYTES : (index + 1) * HEADER_BYTES],
-            burst.payload[index * size : (index + 1) * size],
+            end - start,
+            burst.headers[start * HEADER_BYTES : end * HEADER_BYTES],
+            burst.payload[start * size : end * size],
             size,
         )
-        for index in range(burst.datagrams)
+        for start, end in zip(starts, [*starts[1:], burst.datagrams])
     ]
+
+
+def _continues(headers: bytes, at: int) -> bool:
+    """The header at offset ``at`` is that of the next segment of the send before it."""
+    before = at - HEADER_BYTES
+    return (
+        headers[before] == headers[at] == Kind.DATA
+        and headers[before + 1] + 1 == headers[at + 1]
+        and headers[before + 2 : at] == headers[at + 2 : at + HEADER_BYTES]
+    )
 
 
 def _ones(mask: int) -> int:

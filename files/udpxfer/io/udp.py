@@ -207,6 +207,11 @@ class ReceiverSocket:
         self._held: tuple[Burst, Address] | None = None
         self.expect(1472 - HEADER_BYTES)
 
+    @property
+    def comes_singly(self) -> bool:
+        """Full datagrams come one by one: no network card or kernel aggregates them."""
+        return self._singles >= SINGLES_TO_GATHER
+
     def fileno(self) -> int:
         """The descriptor, for select."""
         return self._sock.fileno()
@@ -238,7 +243,7 @@ class ReceiverSocket:
         if self._held is not None:
             held, self._held = self._held, None
             return held
-        if self._singles >= SINGLES_TO_GATHER:
+        if self.comes_singly:
             return self._gather()
         taken = self._take(self._scatter)
         if taken is None:
