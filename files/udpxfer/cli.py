@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import json
 import os
 import re
@@ -10,7 +12,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
@@ -128,7 +130,8 @@ def _fetch(options: argparse.Namespace) -> int:
     from . import images
 
     log = standard_log()
-    _make_directory(options.into)
+    with _storing(f"use the directory '{options.into}'", "directory"):
+        os.makedirs(options.into, exist_ok=True)
     names = [images.file_name(url) for url in options.urls]
     if len(set(names)) < len(names):
         raise TransferError(Code.BAD_NAME, "two URLs name the same file", "fetch them into different directories")
@@ -149,7 +152,8 @@ def _receive(options: argparse.Namespace) -> int:
     from .io.udp import parse_address
 
     key = keys.load(options.key_file)
-    log = _append_log(options.log) if options.log else standard_log()
+    with _storing(f"write the log '{options.log}'", "file"):
+        log = FileLog(options.log) if options.log else standard_log()
     limits = Limits(options.max_file_bytes, options.max_total_bytes, options.max_sessions, options.overwrite)
     server = Server(parse_address(options.bind), options.into, key, limits, log)
     status = EXIT_OK
@@ -167,15 +171,15 @@ def _receive(options: argparse.Namespace) -> int:
 
 def _send(options: argparse.Namespace) -> int:
     from . import keys, modes
-    from .io.client import INTERRUPTED, Job
+    from .io.client import INTERRUPTED, Job, cpu_seconds
 
     log = standard_log()
     key = keys.load(options.key_file)
     jobs = [Job(path, receiver, options.label, options.max_rate, options.sha256) for path, receiver in options.jobs]
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: modes.interrupt())
-    start, started, cpu = time.time(), time.monotonic(), _cpu_seconds()
-    results = modes.run(options.mode, jobs, modes.Sending(key, show_progress))
+    start, started, cpu = time.time(), time.monotonic(), cpu_seconds(*_ALL)
+    results = modes.run(options.mode, jobs, functools.partial(modes.attempt, key, show_progress))
     seconds = time.monotonic() - started
     _tell(results, log)
     ok = all(result.verified for result in results)
@@ -190,7 +194,7 @@ def _send(options: argparse.Namespace) -> int:
             "seconds": seconds,
             "ok": ok,
             "bytes": sum(result.bytes for result in results if result.verified),
-            "cpu_s": _cpu_seconds() - cpu,
+            "cpu_s": cpu_seconds(*_ALL) - cpu,
             "peak_memory_bytes": max(resource.getrusage(who).ru_maxrss for who in _ALL)
             * 1024,  # of the largest process
             "transfers": [result.as_dict() for result in results],
@@ -199,12 +203,6 @@ def _send(options: argparse.Namespace) -> int:
     if INTERRUPTED.is_set():
         return EXIT_INTERRUPTED
     return EXIT_OK if ok else EXIT_FAILED
-
-
-def _cpu_seconds() -> float:
-    """Processor time of this program and of its children that have ended."""
-    usages = [resource.getrusage(who) for who in _ALL]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _tell(results: Sequence[Result], log: EventLog) -> None:
@@ -216,37 +214,21 @@ def _tell(results: Sequence[Result], log: EventLog) -> None:
             print(f"udpxfer: {code}: {result.file} to {result.receiver}: {message}; {fix}", file=sys.stderr)
 
 
-def _append_log(path: str) -> EventLog:
+@contextlib.contextmanager
+def _storing(what: str, kind: str) -> Iterator[None]:
+    """Raises TransferError (STORE_FAILED) when the system refuses to do ``what`` with a ``kind`` of the user's choice."""
     try:
-        return FileLog(path)
+        yield
     except OSError as error:
-        raise TransferError(
-            Code.STORE_FAILED,
-            f"cannot write the log '{path}': {error.strerror}",
-            "choose a file that this user may write",
-        ) from error
-
-
-def _make_directory(path: str) -> None:
-    try:
-        os.makedirs(path, exist_ok=True)
-    except OSError as error:
-        raise TransferError(
-            Code.STORE_FAILED,
-            f"cannot use the directory '{path}': {error.strerror}",
-            "choose a directory that this user may write",
-        ) from error
+        message, fix = f"cannot {what}: {error.strerror}", f"choose a {kind} that this user may write"
+        raise TransferError(Code.STORE_FAILED, message, fix) from error
 
 
 def _write_json(path: str, content: dict[str, Any]) -> None:
     """Write ``path`` whole or not at all."""
     temporary = f"{path}.{os.getpid()}.tmp"
-    try:
+    with _storing(f"write '{path}'", "file"):
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump(content, file, indent=1)
             file.write("\n")
         os.replace(temporary, path)
-    except OSError as error:
-        raise TransferError(
-            Code.STORE_FAILED, f"cannot write '{path}': {error.strerror}", "choose a file that this user may write"
-        ) from error

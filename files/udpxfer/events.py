@@ -49,7 +49,7 @@ class FileLog(EventLog):
         super().__init__(self._open())
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
 
     def _write(self, text: str) -> None:
         super()._write(text)

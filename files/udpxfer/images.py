@@ -23,6 +23,7 @@ CHUNK_BYTES = 65_536
 TIMEOUT_S = (5.0, 30.0)
 """To connect, and between two bytes."""
 BACKOFF_S = 0.3
+"""The pause before the second try; each further one is twice as long."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,19 +67,17 @@ def fetch(session: requests.Session, url: str, into: str, max_bytes: int, retrie
     A body that breaks off is asked for again, up to ``retries`` times; requests itself only repeats the head.
     """
     name, started = file_name(url), time.monotonic()
-    for attempt in range(retries + 1):
+    attempt = 0
+    while True:
         try:
             size, digest, changed = _store(session, url, os.path.join(into, name), max_bytes, log)
             return Download(url, name, size, digest, changed, time.monotonic() - started)
-        except requests.exceptions.HTTPError as error:
-            raise TransferError(Code.DOWNLOAD_FAILED, f"{url}: {error}") from error
-        except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError) as error:
-            if attempt == retries or isinstance(error, requests.exceptions.RetryError):
-                raise TransferError(Code.DOWNLOAD_FAILED, f"{url}: {error}") from error
-            time.sleep(BACKOFF_S * 2**attempt)
         except requests.exceptions.RequestException as error:
-            raise TransferError(Code.DOWNLOAD_FAILED, f"{url}: {error}") from error
-    raise AssertionError("unreachable")
+            broken = (requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError)
+            if attempt == retries or not isinstance(error, broken):
+                raise TransferError(Code.DOWNLOAD_FAILED, f"{url}: {error}") from error
+        time.sleep(BACKOFF_S * 2**attempt)
+        attempt += 1
 
 
 def _store(session: requests.Session, url: str, path: str, max_bytes: int, log: EventLog) -> tuple[int, str, bool]:

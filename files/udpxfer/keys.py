@@ -16,7 +16,7 @@ def generate(path: str) -> None:
     """Write a new key as one hexadecimal line, mode 0600, whole or not at all. Raises TransferError; never overwrites."""
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         try:
             os.write(descriptor, os.urandom(KEY_BYTES).hex().encode() + b"\n")
             os.fsync(descriptor)

@@ -26,31 +26,26 @@ if TYPE_CHECKING:
 
 
 WORKER_CHECK_S = 0.5
+"""How soon a worker that was killed is missed."""
 
 
-class Sending:
-    """One blocking send with everything but its job bound; a class, so that it can travel to another process."""
+def attempt(key: bytes, progress: Progress, job: Job) -> Result:
+    """Send one file; never raises an Exception."""
+    from .io.client import send_file
 
-    def __init__(self, key: bytes, progress: Progress) -> None:
-        self._key = key
-        self._progress = progress
-
-    def __call__(self, job: Job) -> Result:
-        """Send one file; never raises an Exception."""
-        from .io.client import send_file
-
-        try:
-            return send_file(job, self._key, self._progress)
-        except Exception as error:  # noqa: BLE001 one job's defect must not hide the others' results
-            return failed(job, TransferError(Code.INTERNAL, repr(error)))
+    try:
+        return send_file(job, key, progress)
+    except Exception as error:  # noqa: BLE001 one job's defect must not hide the others' results
+        return _defect(job, repr(error))
 
 
-def failed(job: Job, error: TransferError) -> Result:
+def _defect(job: Job, what: str) -> Result:
     """The result of a job that could not even run."""
     from .io.client import Result
 
     now = time.time()
-    return Result(file=job.path, receiver=job.receiver, start=now, end=now, error=error.as_dict())
+    error = TransferError(Code.INTERNAL, what).as_dict()
+    return Result(file=job.path, receiver=job.receiver, start=now, end=now, error=error)
 
 
 def _single_thread(jobs: list[Job], send: Send) -> list[Result]:
@@ -91,7 +86,7 @@ def _multi_process(jobs: list[Job], send: Send) -> list[Result]:
             results.append(receiving.recv())
         except EOFError:
             process.join()
-            results.append(failed(job, TransferError(Code.INTERNAL, f"its process ended with {process.exitcode}")))
+            results.append(_defect(job, f"its process ended with {process.exitcode}"))
         process.join()
     return results
 
@@ -121,8 +116,8 @@ def _multi_process_async(jobs: list[Job], send: Send) -> list[Result]:
         workers = multiprocessing.active_children()
         pending = [pool.apply_async(send, (job,)) for job in jobs]
         _wait_for(pending, workers)
-        lost = TransferError(Code.INTERNAL, "its process was killed")
-        return [result.get() if result.ready() else failed(job, lost) for job, result in zip(jobs, pending)]
+        killed = "its process was killed"
+        return [result.get() if result.ready() else _defect(job, killed) for job, result in zip(jobs, pending)]
     finally:
         pool.close()
         for job in list(pool._cache):  # type: ignore[attr-defined]  # noqa: SLF001 join would wait for what is lost

@@ -128,7 +128,8 @@ class CoreFlow(Flow):
     @property
     def delivered_bytes(self) -> int:  # type: ignore[override]
         return (
-            self.receiver.statistics.datagrams * DATAGRAM_BYTES - self.receiver.statistics.duplicates * DATAGRAM_BYTES
+            self.receiver.statistics.datagrams * DATAGRAM_BYTES
+            - self.receiver.statistics.duplicate_datagrams * DATAGRAM_BYTES
         )
 
     def start(self) -> None:
@@ -184,9 +185,9 @@ class CoreFlow(Flow):
         pending = receiver.ack_at
         receiver.receive_untrusted(burst, simulation.now)
         ack_at = receiver.ack_at
-        if ack_at is not None and ack_at <= simulation.now:
+        if ack_at <= simulation.now:
             self._acknowledge()
-        elif pending is None and ack_at is not None:
+        elif ack_at < pending:
             simulation.at(ack_at, self._acknowledge_late, ack_at)
 
     def _acknowledge_late(self, due: float) -> None:

@@ -197,8 +197,8 @@ class Silence(EventLog):
 class Receiver:
     """A running receiver: its loop is that of `io.server`, driven by virtual time. It is also the socket of its sessions."""
 
-    buffer_bytes = RECEIVER_BUFFER_BYTES
-    overflows = 0
+    receive_buffer_bytes = RECEIVER_BUFFER_BYTES
+    receive_overflows = 0
 
     def __init__(self, world: World) -> None:
         self._world = world

@@ -25,6 +25,7 @@ INITIAL_WINDOW_SEGMENTS = 16
 """With the growth below, 100 KB take two round trips instead of three. RFC 6928 has ten, in one burst; here as many leave at once
 (`pacing`), the others spread. Chromium's QUIC begins with 32."""
 MIN_WINDOW_SEGMENTS = 4
+"""BBRMinPipeCwnd."""
 DRAIN_GAIN = 0.35
 """The inverse of BBR's start-up gain, 2 / ln 2."""
 STARTUP_BURST = 4.0
@@ -38,22 +39,28 @@ STARTUP_LIMIT_GAIN = 8.0
 FULL_QUEUE_SHARE = 0.25
 """A queue of this share of the round trip in all of a round's samples ends the start (as HyStart, RFC 9406)."""
 FULL_SAMPLES = 3
+"""Fewer samples in a round may be late by chance."""
 FULL_GROWTH = 1.25
+"""The start also ends when the bandwidth has not grown by a quarter ..."""
 FULL_ROUNDS = 3
+"""... in so many rounds (BBRCheckFullPipe)."""
 CYCLE_GAINS = (1.25, 0.75, 1.01, 1.01, 1.01, 1.01, 1.01, 1.01)
 """BBR cruises at 1.0; at that a link that was idle for a moment never makes up for it."""
-PROBE, DRAIN, CRUISE = 0, 1, 2
+PROBE, DRAIN, CRUISE = 0, 1, 2  # the first three of them
 RESTART_GROWTH = 1.2
 """When a probe raises the bandwidth this much, more may be there: start again. A start may end early because of a busy host."""
 WINDOW_GAIN = 2.0
+"""BBR's cwnd_gain: room for acknowledgements that are late and for those that come together."""
 BANDWIDTH_ROUNDS = 10
 BANDWIDTH_WINDOW_S = 0.2
 """A delivery rate counts for ten rounds, and at least this long: a busy host must not look like a slow network."""
 MIN_RTT_WINDOW_S = 10.0
+"""A shortest round trip counts for so long (RTpropFilterLen), ..."""
 PROBE_RTT_S = 0.2
+"""... then the window is small for this time, so that another one shows (ProbeRTTDuration)."""
 SAME_RTT_SHARE = 0.02
-"""A sample that exceeds the shortest round trip by no more than this share (or HOST_DELAY_S) was taken without a queue, so that none
-need be made: BBR stops for 0.2 s every ten seconds, 2.5 % of the goodput, when no later sample is as short to the microsecond."""
+"""A sample that exceeds the shortest by no more than this share (or HOST_DELAY_S) shows that no queue stands, so that none need be
+made: BBR stops every ten seconds, for 2.5 % of the goodput, when no later sample is as short to the microsecond."""
 LEAST_RTT_GROWTH = 1.05
 """When the shortest round trip is measured anew beside others that keep the queue full, only so much of it is believed to be the path."""
 MODEL_SHARE = 0.85
@@ -107,9 +114,9 @@ class Congestion:
         self._cycle_start = now
         self._cycle_bandwidth = 0.0
         self._cycle_arrived = self._cycle_lost = 0  # segments of this part of the cycle
-        self._min_rtt = rtt_s
+        self._min_rtt = rtt_s  # of the last MIN_RTT_WINDOW_S, with whatever queue others keep
         self._min_rtt_at = now
-        self._least_rtt = rtt_s
+        self._least_rtt = rtt_s  # what of it is believed to be the path
         self._probe_rtt_until = 0.0
         self._path_loss = PathLoss()
         self._bound = CubicWindow()
@@ -128,11 +135,6 @@ class Congestion:
     def bandwidth(self) -> float:
         """The highest delivery rate of the last rounds in bytes per second; 0 before the first sample."""
         return self._bandwidths[0][2] if self._bandwidths else 0.0
-
-    @property
-    def phase(self) -> Phase:
-        """Where the state machine stands."""
-        return self._phase
 
     def on_ack(
         self,
@@ -158,11 +160,12 @@ class Congestion:
         self._round_peak = max(self._round_peak, in_flight + acked_bytes + lost_bytes)
         self._round_queue_s = min(self._round_queue_s, queue_s)
         self._round_samples += rtt_s > 0
-        self._round_arrived += acked_bytes // self._datagram_bytes
-        self._round_lost += lost_bytes // self._datagram_bytes
+        arrived, lost = acked_bytes // self._datagram_bytes, lost_bytes // self._datagram_bytes
+        self._round_arrived += arrived
+        self._round_lost += lost
         if self._phase is Phase.STARTUP and not app_limited:
             self._check_full(new_round)
-        self._update_bound(now, acked_bytes, lost_bytes, queue_s, new_round)
+        self._update_bound(now, arrived, lost, queue_s, new_round)
         self._step(now, in_flight)
         self._update_window(acked_bytes, lost_bytes, queue_s)
         if new_round:
@@ -233,7 +236,7 @@ class Congestion:
                 self._probe_rtt_until = now + max(PROBE_RTT_S, rtt_s)
             elif 0.0 < self._probe_rtt_until <= now:
                 self._min_rtt_at = now
-                self._start_cycle(now, CRUISE)
+                self._enter_cycle(now, CRUISE)
 
     def _check_full(self, new_round: bool) -> None:
         """The start ends when a queue stands, when the bandwidth has not grown for three rounds, or when no path loses so much."""
@@ -250,17 +253,16 @@ class Congestion:
             self._phase = Phase.DRAIN
             self._calm_until = self._rounds + 2 * CALM_ROUNDS
 
-    def _update_bound(self, now: float, acked_bytes: int, lost_bytes: int, queue_s: float, new_round: bool) -> None:
-        """Congestion bounds the window like CUBIC's; without it the bound grows until it is none."""
-        size = self._datagram_bytes
-        self._bound.grow(now, acked_bytes // size, self._min_rtt)
-        self._cycle_arrived += acked_bytes // size
-        self._cycle_lost += lost_bytes // size
-        steady = self._phase not in (Phase.STARTUP, Phase.DRAIN) and self._rounds >= self._calm_until
-        congested = self._path_loss.add(
-            acked_bytes // size, lost_bytes // size, queue_s, self._min_rtt, new_round, steady
-        )
-        if congested and self._phase is not Phase.STARTUP and self._rounds >= self._calm_until:
+    def _update_bound(self, now: float, arrived: int, lost: int, queue_s: float, new_round: bool) -> None:
+        """Congestion bounds the window like CUBIC's; without it the bound grows until it is none. Counts are segments."""
+        self._bound.grow(now, arrived, self._min_rtt)
+        self._cycle_arrived += arrived
+        self._cycle_lost += lost
+        calm = self._rounds >= self._calm_until
+        steady = calm and self._phase not in (Phase.STARTUP, Phase.DRAIN)
+        congested = self._path_loss.add(arrived, lost, queue_s, self._min_rtt, new_round, steady)
+        if congested and calm and self._phase is not Phase.STARTUP:
+            size = self._datagram_bytes
             model = MODEL_SHARE * self._bandwidth_to_send() * self._min_rtt
             self._bound.reduce(now, min(self._round_peak, self._window) / size, model / size)
             self._calm_until = self._rounds + CALM_ROUNDS
@@ -269,16 +271,12 @@ class Congestion:
 
     def _step(self, now: float, in_flight: int) -> None:
         if self._phase is Phase.DRAIN and in_flight <= self.bandwidth * (self._min_rtt + HOST_DELAY_S):
-            self._start_cycle(now, PROBE)
+            self._enter_cycle(now, PROBE)
         elif self._phase is Phase.PROBE_BANDWIDTH and now - self._cycle_start > self._min_rtt + HOST_DELAY_S:
             if self._cycle == CRUISE:  # what arrives in the round trip after it was sent while the queue drained
                 self._path_loss.add_drained(self._cycle_arrived, self._cycle_lost)
-            self._cycle_arrived = self._cycle_lost = 0
-            self._cycle = (self._cycle + 1) % len(CYCLE_GAINS)
-            self._cycle_start = now
-            if self._cycle == PROBE:
-                self._cycle_bandwidth = self.bandwidth
-            elif self._cycle == CRUISE:
+            self._enter_cycle(now, (self._cycle + 1) % len(CYCLE_GAINS))
+            if self._cycle == CRUISE:
                 self._restart_if_faster()
 
     def _restart_if_faster(self) -> None:
@@ -287,12 +285,13 @@ class Congestion:
             self._bound = CubicWindow()
             self._phase, self._full_bandwidth, self._full_count = Phase.STARTUP, 0.0, 0
 
-    def _start_cycle(self, now: float, cycle: int) -> None:
+    def _enter_cycle(self, now: float, part: int) -> None:
         self._phase = Phase.PROBE_BANDWIDTH
-        self._cycle = cycle
+        self._cycle = part
         self._cycle_start = now
         self._cycle_arrived = self._cycle_lost = 0
-        self._cycle_bandwidth = self.bandwidth
+        if part == PROBE:
+            self._cycle_bandwidth = self.bandwidth
 
     def _update_window(self, acked_bytes: int, lost_bytes: int, queue_s: float) -> None:
         fits = self._bandwidth_to_send() * (self._min_rtt + HOST_DELAY_S)

@@ -175,11 +175,11 @@ class Delivery:
         opened = self._offers.receive(datagram, now)
         if opened is None:
             return
-        if isinstance(opened.answer, wire.Refuse):
-            refusal = opened.answer
-            self.failure = TransferError(refusal.code, f"the receiver refused: {refusal.text}")
+        answer = opened.answer
+        if isinstance(answer, TransferError):
+            self.failure = TransferError(answer.code, f"the receiver refused: {answer.message}")
             return
-        self._session = _Session(opened.answer, opened, self._source, self._max_rate, now)
+        self._session = _Session(answer, opened, self._source, self._max_rate, now)
         if not self.totals.sessions:
             self.totals.resumed_bytes = self._session.resumed_bytes
         self.totals.sessions += 1
@@ -208,7 +208,7 @@ class Delivery:
 class _Opened(NamedTuple):
     """An answered offer."""
 
-    answer: wire.Accept | wire.Refuse
+    answer: wire.Accept | TransferError
     offer: wire.Offer
     keys: SessionKeys
     rtt_s: float
@@ -325,6 +325,6 @@ class _Session:
         totals.lost_datagrams += statistics.lost_datagrams
         totals.bad_records += statistics.bad_records
         totals.bad_datagrams += statistics.bad_datagrams
-        totals.receive_overflows = statistics.overflows
+        totals.receive_overflows = statistics.receive_overflows
         totals.rtt_s = round_trip.smallest
         totals.rtt_smoothed_s = round_trip.smoothed

@@ -23,6 +23,7 @@ MAX_DATAGRAM_BYTES = HEADER_BYTES + SEALED_BYTES
 """A larger datagram gains nothing: one segment already holds a whole record."""
 
 MAX_RECORDS = 0xFFFF_FFFF
+"""Record numbers have 32 bits in a header: files of up to 264 TB."""
 
 
 def mask_of(count: int) -> int:
@@ -37,16 +38,6 @@ class Geometry:
     Raises ValueError when either is out of range.
     """
 
-    __slots__ = (
-        "datagram_bytes",
-        "file_bytes",
-        "full_mask",
-        "last_record_bytes",
-        "records",
-        "segment_bytes",
-        "segments",
-    )
-
     def __init__(self, file_bytes: int, datagram_bytes: int) -> None:
         if not MIN_DATAGRAM_BYTES <= datagram_bytes <= MAX_DATAGRAM_BYTES:
             raise ValueError(f"datagram size {datagram_bytes} is not in {MIN_DATAGRAM_BYTES}..{MAX_DATAGRAM_BYTES}")
@@ -54,7 +45,6 @@ class Geometry:
         self.records = max(1, -(-file_bytes // RECORD_BYTES))
         if file_bytes < 0 or self.records > MAX_RECORDS:
             raise ValueError(f"file size {file_bytes} is out of range")
-        self.file_bytes = file_bytes
         self.datagram_bytes = datagram_bytes
         self.segment_bytes = datagram_bytes - HEADER_BYTES
         self.last_record_bytes = file_bytes - (self.records - 1) * RECORD_BYTES

@@ -8,10 +8,12 @@ from typing import Any
 from ..errors import Code, TransferError
 
 HIDDEN_PREFIX = ".udpxfer-"
+"""What the receiver's own files begin with; no sent file may."""
 Address = tuple[Any, ...]
 """A socket address as Python gives it: host, port, and for IPv6 more."""
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}(/[A-Za-z0-9][A-Za-z0-9._-]{0,63})?")
 MAX_NAME_BYTES = 255
+"""NAME_MAX of Linux."""
 
 
 def check_name(name: str) -> None:

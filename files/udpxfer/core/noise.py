@@ -11,6 +11,7 @@ everything after the first message; the first message can be replayed, which `co
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import hmac
 
@@ -18,11 +19,14 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from .geometry import TAG_BYTES
+
 PROTOCOL_NAME = b"Noise_NNpsk0_25519_AESGCM_SHA256"
 KEY_BYTES = 32
-TAG_BYTES = 16
+"""Of the pre-shared key and of the X25519 keys."""
 BASE_POINT = bytes([9]).ljust(KEY_BYTES, b"\0")
 """RFC 7748 section 4.1."""
+_NONCE = bytes(12)
 
 
 class NoiseError(Exception):
@@ -40,45 +44,37 @@ def _hkdf(chaining_key: bytes, material: bytes, outputs: int) -> list[bytes]:
 
 
 class _Symmetric:
-    """SymmetricState and CipherState of the specification; a cipher key is used once here, so its nonce stays 0."""
+    """SymmetricState and CipherState of the specification; in this pattern no key seals twice, so the nonce is always 0."""
 
     def __init__(self, prologue: bytes) -> None:
         self.h = PROTOCOL_NAME.ljust(32, b"\0")
         self.ck = self.h
         self.key = b""
-        self.nonce = 0
         self.mix_hash(prologue)
-
-    def copy(self) -> _Symmetric:
-        twin = _Symmetric.__new__(_Symmetric)
-        twin.h, twin.ck, twin.key, twin.nonce = self.h, self.ck, self.key, self.nonce
-        return twin
 
     def mix_hash(self, data: bytes) -> None:
         self.h = hashlib.sha256(self.h + data).digest()
 
     def mix_key(self, material: bytes) -> None:
         self.ck, self.key = _hkdf(self.ck, material, 2)
-        self.nonce = 0
 
     def mix_key_and_hash(self, material: bytes) -> None:
         self.ck, temp_h, self.key = _hkdf(self.ck, material, 3)
-        self.nonce = 0
         self.mix_hash(temp_h)
 
-    def _next_nonce(self) -> bytes:
-        nonce = bytes(4) + self.nonce.to_bytes(8, "big")
-        self.nonce += 1
-        return nonce
+    def mix_ephemeral(self, public: bytes) -> None:
+        """The token "e", which in a psk handshake also mixes the key (section 9.2)."""
+        self.mix_hash(public)
+        self.mix_key(public)
 
     def encrypt_and_hash(self, plaintext: bytes) -> bytes:
-        ciphertext = AESGCM(self.key).encrypt(self._next_nonce(), plaintext, self.h)
+        ciphertext = AESGCM(self.key).encrypt(_NONCE, plaintext, self.h)
         self.mix_hash(ciphertext)
         return ciphertext
 
     def decrypt_and_hash(self, ciphertext: bytes) -> bytes:
         try:
-            plaintext = AESGCM(self.key).decrypt(self._next_nonce(), ciphertext, self.h)
+            plaintext = AESGCM(self.key).decrypt(_NONCE, ciphertext, self.h)
         except InvalidTag as error:
             raise NoiseError("message does not authenticate") from error
         self.mix_hash(ciphertext)
@@ -100,11 +96,11 @@ class Handshake:
 
     def initiator(self, ephemeral: bytes) -> Initiator:
         """A new initiator; ``ephemeral`` is its fresh 32-byte X25519 private key."""
-        return Initiator(self._start.copy(), ephemeral)
+        return Initiator(copy.copy(self._start), ephemeral)
 
     def responder(self) -> Responder:
         """A new responder."""
-        return Responder(self._start.copy())
+        return Responder(copy.copy(self._start))
 
 
 class Initiator:
@@ -117,14 +113,16 @@ class Initiator:
 
     def write(self, payload: bytes) -> bytes:
         """Message one: public ephemeral key and sealed ``payload``."""
-        self._state.mix_hash(self.public)
-        self._state.mix_key(self.public)  # section 9.2: in a psk handshake "e" also mixes the key
+        self._state.mix_ephemeral(self.public)
         return self.public + self._state.encrypt_and_hash(payload)
 
     def read(self, message: bytes) -> bytes:
         """The payload of message two. Raises NoiseError and stays usable when it does not authenticate."""
-        state = self._state.copy()
-        payload = _read_ephemeral_and_payload(state, message, self._ephemeral)
+        remote, sealed = _parted(message)
+        state = copy.copy(self._state)
+        state.mix_ephemeral(remote)
+        state.mix_key(_exchange(self._ephemeral, remote))
+        payload = state.decrypt_and_hash(sealed)
         self._state = state
         return payload
 
@@ -142,19 +140,15 @@ class Responder:
 
     def read(self, message: bytes) -> bytes:
         """The payload of message one. Raises NoiseError when it does not authenticate."""
-        if len(message) < KEY_BYTES + TAG_BYTES:
-            raise NoiseError("message is too short")
-        self._remote = message[:KEY_BYTES]
-        self._state.mix_hash(self._remote)
-        self._state.mix_key(self._remote)
-        return self._state.decrypt_and_hash(message[KEY_BYTES:])
+        self._remote, sealed = _parted(message)
+        self._state.mix_ephemeral(self._remote)
+        return self._state.decrypt_and_hash(sealed)
 
     def write(self, payload: bytes, ephemeral: bytes) -> bytes:
         """Message two; ``ephemeral`` is a fresh 32-byte X25519 private key. Raises NoiseError on a useless peer key."""
         private = X25519PrivateKey.from_private_bytes(ephemeral)
         public = _public_bytes(private)
-        self._state.mix_hash(public)
-        self._state.mix_key(public)
+        self._state.mix_ephemeral(public)
         self._state.mix_key(_exchange(private, self._remote))
         return public + self._state.encrypt_and_hash(payload)
 
@@ -163,14 +157,11 @@ class Responder:
         return self._state.split()
 
 
-def _read_ephemeral_and_payload(state: _Symmetric, message: bytes, private: X25519PrivateKey) -> bytes:
+def _parted(message: bytes) -> tuple[bytes, bytes]:
+    """Ephemeral key and sealed payload of a message."""
     if len(message) < KEY_BYTES + TAG_BYTES:
         raise NoiseError("message is too short")
-    remote = message[:KEY_BYTES]
-    state.mix_hash(remote)
-    state.mix_key(remote)
-    state.mix_key(_exchange(private, remote))
-    return state.decrypt_and_hash(message[KEY_BYTES:])
+    return message[:KEY_BYTES], message[KEY_BYTES:]
 
 
 def _public_bytes(private: X25519PrivateKey) -> bytes:

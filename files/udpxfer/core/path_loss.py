@@ -25,6 +25,7 @@ BLOCK_SEGMENTS = 30
 BLOCKS = 20
 """The floor is learnt from so many of them."""
 FEW_BLOCKS = 5
+"""Of fewer than these only the smallest loss is believed, of more the highest fifth is left out."""
 MAX_FLOOR = 0.25
 """More loss than this is never taken for the path's own."""
 MAX_FIRST_FLOOR = 0.15
@@ -43,6 +44,7 @@ MEAN_OF_LONGEST = 0.4
 DRAINED_MEMORY = 0.8
 """What was lost while the queue drained is remembered for about five times."""
 DRAINED_DEVIATIONS = 2
+"""The path may lose so many standard deviations more than that by chance."""
 
 
 def _mean(values: list[float]) -> float:
@@ -71,7 +73,7 @@ class PathLoss:
         self._shares: deque[float] = deque(maxlen=BLOCKS)
         self._arrived = self._lost = 0
         self._queues_s: list[float] = []
-        self._previous_queue_s = self._previous_mean_s = self._previous_longest_s = 0.0
+        self._previous_s = (0.0, 0.0, 0.0)  # least, mean and longest queue of the round before
         self._peak_s = self._longest_s = 0.0
 
     def add(self, arrived: int, lost: int, queue_s: float, min_rtt_s: float, new_round: bool, steady: bool) -> bool:
@@ -108,12 +110,11 @@ class PathLoss:
 
     def _was_short(self, min_rtt_s: float, steady: bool) -> bool:
         """What is lost in a full queue shows a round later: so the queue must have been short in the round before as well."""
-        least, mean, longest = min(self._queues_s), _mean(self._queues_s), max(self._queues_s)
-        self._peak_s = max(least, self._peak_s * PEAK_DECAY)
-        self._longest_s = max(longest, self._longest_s * PEAK_DECAY)
-        least, self._previous_queue_s = max(least, self._previous_queue_s), least
-        mean, self._previous_mean_s = max(mean, self._previous_mean_s), mean
-        longest, self._previous_longest_s = max(longest, self._previous_longest_s), longest
+        queue_s = min(self._queues_s), _mean(self._queues_s), max(self._queues_s)
+        self._peak_s = max(queue_s[0], self._peak_s * PEAK_DECAY)
+        self._longest_s = max(queue_s[2], self._longest_s * PEAK_DECAY)
+        least, mean, longest = map(max, queue_s, self._previous_s)
+        self._previous_s = queue_s
         if not steady:
             return is_short(longest, min_rtt_s)
         short = is_short(least, min_rtt_s) or least <= self._peak_s * SHORT_OF_PEAK
@@ -124,6 +125,6 @@ class PathLoss:
         shares = sorted(self._shares)
         if len(shares) < FEW_BLOCKS:
             self.floor = shares[0] if len(shares) > 1 else 0.0
-        else:  # the highest fifth may be congestion that was seen before the queue was
+        else:  # the highest may be congestion that was seen before the queue was
             self.floor = _mean(shares[: -(len(shares) // FEW_BLOCKS)])
         self.floor = min(self.floor, self._most)

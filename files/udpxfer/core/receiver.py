@@ -7,6 +7,7 @@ that a peer sends raises out of here except BadDatagram.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 from .geometry import HEADER_BYTES, SEALED_BYTES, Geometry, mask_of
@@ -92,14 +93,12 @@ class ReceiverStatistics:
     """Counters of one session."""
 
     datagrams: int = 0
-    duplicates: int = 0
+    duplicate_datagrams: int = 0
     bad_records: int = 0
 
 
 class _Partial:
     """A record of which some segments are here."""
-
-    __slots__ = ("buffer", "digests", "missing", "suspect")
 
     def __init__(self, buffer: bytearray, missing: int) -> None:
         self.buffer = buffer
@@ -131,7 +130,8 @@ class Receiver:
         self._latest_send = 0
         self._received_bytes = 0
         self._received_at = 0.0
-        self._ack_at: float | None = None
+        self.ack_at = math.inf
+        """When an acknowledgement is due; infinite when nothing new arrived."""
         self._advance()
 
     @property
@@ -176,12 +176,9 @@ class Receiver:
         self._received_bytes += len(payload) + count * HEADER_BYTES
         self._received_at = now
         self._latest_send = number
-        if flags & FLAG_ACK_NOW:
-            self._ack_at = now
-        elif self._ack_at is None:
-            self._ack_at = now + ACK_DELAY_S
+        self.ack_at = now if flags & FLAG_ACK_NOW else min(self.ack_at, now + ACK_DELAY_S)
         if self._is_complete(record):
-            self.statistics.duplicates += count
+            self.statistics.duplicate_datagrams += count
             return None
         if record >= self._cumulative + self._window:
             return None
@@ -191,7 +188,8 @@ class Receiver:
         """Take what the authenticated sender says about a record's segments: spoiled ones are found one by one from now on."""
         if record >= self.geometry.records or len(digests) != self.geometry.segments_of(record):
             raise BadDatagram("digests: of no record")
-        partial = self._partial_of(record) if self._is_wanted(record) else None
+        wanted = record < self._cumulative + self._window and not self._is_complete(record)
+        partial = self._partial_of(record) if wanted else None
         if partial is None or partial.digests:
             return None
         partial.digests = digests
@@ -217,9 +215,8 @@ class Receiver:
         self, record: int, first: int, count: int, start: int, payload: memoryview
     ) -> tuple[int, memoryview] | None:
         whole = len(payload) == self.geometry.sealed_bytes(record)
-        if whole and (plain := self._open(record, payload)) is not None:
-            self._drop(record)
-            return record, plain
+        if whole and (completed := self._open(record, payload)) is not None:
+            return completed
         partial = self._partial_of(record)
         if partial is None:
             return None
@@ -227,7 +224,7 @@ class Receiver:
             self._take_authentic(partial, first, start, payload)
         else:
             mask = mask_of(count) << first
-            self.statistics.duplicates += count - bin(partial.missing & mask).count("1")
+            self.statistics.duplicate_datagrams += count - bin(partial.missing & mask).count("1")
             partial.buffer[start : start + len(payload)] = payload
             partial.missing &= ~mask
             if whole:
@@ -240,7 +237,7 @@ class Receiver:
         for index, offset in enumerate(range(0, len(payload), size)):
             bit, segment = 1 << (first + index), payload[offset : offset + size]
             if not partial.missing & bit:
-                self.statistics.duplicates += 1
+                self.statistics.duplicate_datagrams += 1
             elif segment_digest(segment) == partial.digests[first + index]:
                 partial.buffer[start + offset : start + offset + len(segment)] = segment
                 partial.missing ^= bit
@@ -249,30 +246,24 @@ class Receiver:
         """Open the record when it has all its segments."""
         if partial.missing:
             return None
-        plain = self._open(record, memoryview(partial.buffer)[: self.geometry.sealed_bytes(record)])
-        if plain is None:
+        completed = self._open(record, memoryview(partial.buffer)[: self.geometry.sealed_bytes(record)])
+        if completed is None:
             partial.missing, partial.suspect = self.geometry.mask(record), True
             partial.digests = []
-            return None
-        self._drop(record)
-        return record, plain
+        return completed
 
-    def _drop(self, record: int) -> None:
-        partial = self._partial.pop(record, None)
-        if partial is not None:
-            self._pool.give(partial.buffer)
-
-    def _open(self, record: int, sealed: memoryview) -> memoryview | None:
+    def _open(self, record: int, sealed: memoryview) -> tuple[int, memoryview] | None:
+        """The record with its plain bytes, which needs no buffer any more; None when it is not authentic."""
         plain = self._pool.scratch[: self.geometry.plain_bytes(record)]
         if not self._cipher.open(record, sealed, plain):
             self.statistics.bad_records += 1
             return None
+        partial = self._partial.pop(record, None)
+        if partial is not None:
+            self._pool.give(partial.buffer)
         self._ahead |= 1 << (record - self._cumulative)
         self._advance()
-        return plain
-
-    def _is_wanted(self, record: int) -> bool:
-        return record < self._cumulative + self._window and not self._is_complete(record)
+        return record, plain
 
     def _is_complete(self, record: int) -> bool:
         return record < self._cumulative or bool(self._ahead >> (record - self._cumulative) & 1)
@@ -291,14 +282,9 @@ class Receiver:
 
     # ----------------------------------------------------------------- outputs
 
-    @property
-    def ack_at(self) -> float | None:
-        """When an acknowledgement is due; None when nothing new arrived."""
-        return self._ack_at
-
-    def ack(self, now: float, overflows: int) -> Ack:
-        """The acknowledgement that describes what is here now; ``overflows`` as the kernel counts them."""
-        self._ack_at = None
+    def ack(self, now: float, receive_overflows: int) -> Ack:
+        """The acknowledgement that describes what is here now; ``receive_overflows`` as the kernel counts them."""
+        self.ack_at = math.inf
         listed = sorted(self._partial)[: MAX_PARTIAL + 1]
         listed_below = listed[MAX_PARTIAL] if len(listed) > MAX_PARTIAL else self.geometry.records
         return Ack(
@@ -309,7 +295,7 @@ class Receiver:
             received_bytes=self._received_bytes,
             clock_us=int(self._received_at * 1e6),
             bad_records=self.statistics.bad_records,
-            overflows=overflows,
+            receive_overflows=receive_overflows,
             listed_below=listed_below,
             complete=self._ahead,
             partial=tuple((record, self._partial[record].missing) for record in listed[:MAX_PARTIAL]),

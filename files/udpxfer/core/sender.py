@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 from typing import NamedTuple
 
 from ..errors import Code, TransferError
@@ -27,7 +28,6 @@ from .wire import (
     Ack,
     BadDatagram,
     Control,
-    Refuse,
     ack_untrusted,
     refuse_payload,
     refuse_untrusted,
@@ -36,9 +36,11 @@ from .wire import (
 MAX_ACK_INTERVAL_BYTES = 1_000_000
 """An acknowledgement is asked for at least this often."""
 ACKS_PER_WINDOW = 4
+"""And so many times in a window: a handful in a round trip is enough for bulk data (draft-ietf-quic-ack-frequency), and some may be lost."""
 STALLED_ROUND_TRIPS = 10
 """Without any new segment at the receiver for so long, the path no longer takes datagrams of this size."""
 MAX_GIVEN_UP = 64
+"""So many sends that counted as lost are remembered (memory): a late answer still tells how long the round trip has become."""
 CAREFUL_RECORDS = 8
 """When more than one record of so many fails to authenticate, the sender tells digests beforehand."""
 VANISHING_SENDS = 5
@@ -67,19 +69,6 @@ class Send(NamedTuple):
 
 class _InFlight:
     """What must be remembered of a send until it is acknowledged or lost."""
-
-    __slots__ = (
-        "app_limited",
-        "count",
-        "first_sent",
-        "mask",
-        "received_bytes",
-        "received_clock",
-        "record",
-        "segmented",
-        "time",
-        "whole",
-    )
 
     def __init__(self, record: int, mask: int, count: int, probe: bool, time: float) -> None:
         self.record = record
@@ -123,8 +112,6 @@ class _Vanishing:
 class _Record:
     """Segments of a record that is not complete at the receiver."""
 
-    __slots__ = ("flying", "lost", "suspect_until")
-
     def __init__(self) -> None:
         self.flying = 0
         self.lost = 0
@@ -139,7 +126,7 @@ class SenderStatistics:
     retransmitted_datagrams: int = 0
     lost_datagrams: int = 0
     bad_records: int = 0
-    overflows: int = 0
+    receive_overflows: int = 0
     bad_datagrams: int = 0
 
 
@@ -197,7 +184,7 @@ class Sender:
         self._backoff = 0
         self._probe_credit = 0
         self._asked_at = now
-        self._loss_at: float | None = None
+        self._loss_at = math.inf
         self._largest = 0
         self._vanishing = _Vanishing()
         self._listed_below = 0
@@ -225,7 +212,7 @@ class Sender:
     def abort(self, error: TransferError) -> None:
         """Give up, and tell the receiver."""
         if self.state in (State.SENDING, State.WAITING):
-            self._queue(Control.ABORT, refuse_payload(Refuse(error.code, error.message)))
+            self._queue(Control.ABORT, refuse_payload(error))
             self._fail(error)
 
     def receive(self, datagram: bytes, now: float) -> None:
@@ -238,8 +225,7 @@ class Sender:
                 self.state = State.DONE
                 self._queue(Control.CLOSE)
             elif control is Control.ABORT:
-                refusal = refuse_untrusted(body)
-                self._fail(TransferError(refusal.code, refusal.text))
+                self._fail(refuse_untrusted(body))
         except BadDatagram:
             self.statistics.bad_datagrams += 1
             return
@@ -251,12 +237,8 @@ class Sender:
 
     def deadline(self, now: float) -> float:
         """When to call `on_time` or `next_send` again if nothing arrives before."""
-        times = [self._probe_at(), self._silent_at()]
-        if self._loss_at is not None:
-            times.append(self._loss_at)
-        if self._sendable_segments():
-            times.append(now + self._pacer.delay(now))
-        return min(times)
+        may_send_at = now + self._pacer.delay(now) if self._sendable_segments() else math.inf
+        return min(self._probe_at(), self._silent_at(), self._loss_at, may_send_at)
 
     def on_time(self, now: float) -> None:
         """Time has passed: find losses, probe, or give up."""
@@ -264,7 +246,7 @@ class Sender:
             return
         if now >= self._silent_at():
             self._fail(TransferError(Code.PEER_SILENT, f"nothing has arrived for {self._silence_s:.0f} seconds"))
-        elif self._loss_at is not None and now >= self._loss_at:
+        elif now >= self._loss_at:
             self._find_losses(now)
         elif now >= self._probe_at():
             self._probe(now)
@@ -302,7 +284,7 @@ class Sender:
     def _silent_at(self) -> float:
         """When to give the session up: nothing is heard, or only that no segment arrives (as if the path's MTU had shrunk)."""
         stalled = self._progress_at + max(self._silence_s, STALLED_ROUND_TRIPS * self.round_trip.smoothed)
-        return min(self._heard_at + self._silence_s, stalled if self.state is State.SENDING else float("inf"))
+        return min(self._heard_at + self._silence_s, stalled if self.state is State.SENDING else math.inf)
 
     def _skip_stored(self, record: int) -> int:
         while self._stored and self._stored[0][0] <= record:
@@ -396,10 +378,10 @@ class Sender:
         latest = ack.latest_send if ack.latest_send <= self._number else 0
         self._largest = max(self._largest, latest)
         self._window_end = max(self._window_end, ack.window_end)
-        self.statistics.bad_records, self.statistics.overflows = ack.bad_records, ack.overflows
+        self.statistics.bad_records, self.statistics.receive_overflows = ack.bad_records, ack.receive_overflows
         newest = self._flights.get(latest)
         self._release(ack)
-        acked = self._settle(ack)
+        acked = self._remove_acked(ack)
         if self._find_arrived(ack) or acked:
             self._progress_at = now
         self._reclaim(ack, now)
@@ -430,7 +412,7 @@ class Sender:
             self._lost.pop(record, None)
             self.released.append(record)
 
-    def _settle(self, ack: Ack) -> int:
+    def _remove_acked(self, ack: Ack) -> int:
         """Take acknowledged segments out of flight; returns how many."""
         missing = dict(ack.partial)
         acked = 0
@@ -519,7 +501,7 @@ class Sender:
         """
         delay = self.round_trip.loss_delay()
         at_tail = self._may_repair and not self._has_new()
-        self._loss_at = None
+        self._loss_at = math.inf
         for number, flight in list(self._flights.items()):
             overtaken = number < self._largest
             if not (overtaken or at_tail):
@@ -530,8 +512,8 @@ class Sender:
             if late_at <= now or self._largest - number >= SEND_THRESHOLD:
                 self._lose(number, flight)
                 self._may_repair &= overtaken
-            elif self._loss_at is None:
-                self._loss_at = late_at
+            else:
+                self._loss_at = min(self._loss_at, late_at)
 
     def _lose(self, number: int, flight: _InFlight) -> None:
         del self._flights[number]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,16 +31,24 @@ WINDOW_RECORDS = 512
 POOL_RECORDS = 600
 """Buffers for incomplete records of all sessions together: 37 MB."""
 MAX_HALF_OPEN = 64
+"""Whoever replays offers fills no more than these: the oldest gives way, and its sender offers again (docs/security.md)."""
 MAX_ENDED = 1024
+"""Of sessions whose CLOSE was lost the oldest gives way: memory."""
 HALF_OPEN_S = 10.0
+"""As long as a sender asks for an answer (`delivery.ANSWER_TIMEOUT_S`)."""
 IDLE_S = 60.0
+"""Longer than a sender that hears nothing goes on (`delivery`: SILENCE_S and REOFFER_TIMEOUT_S, 35 s)."""
 TOMBSTONE_S = 60.0
-"""An ended session still answers for this long: its last message may have been lost."""
+"""An ended session still answers for as long: its last message may have been lost."""
 SYNC_BYTES = 64 * 1024 * 1024
+"""A crash of the receiver costs no more than this, ..."""
 SYNC_S = 5.0
+"""... or what came in this time. Each sync takes the disk from the writes, so it is not made more often."""
 TIMER_S = 0.005
+"""How exact timers are: the shortest is that of acknowledgements (`receiver.ACK_DELAY_S`), and to look at all sessions takes time."""
 MAX_WAIT_S = 0.5
-PROGRESS_S = 0.2
+"""Where no acknowledgement is due, only timers of seconds wait."""
+PROGRESS_INTERVAL_S = 0.2
 
 Ranges = tuple[tuple[int, int], ...]
 
@@ -66,60 +75,35 @@ class Limits:
     overwrite: bool = False
 
 
-class Incoming(Protocol):
-    """A file being received. `write` belongs to the loop; the other work may run in one other thread at a time."""
+class _Incoming(Protocol):
+    """What a session needs of `io.store.Incoming`."""
 
-    def preallocate(self) -> None:
-        """Reserve disk space, where that is quick. Raises TransferError."""
-
-    def write(self, record: int, plain: memoryview) -> None:
-        """Write a record. Raises TransferError."""
-
-    def take_unsynced(self) -> list[tuple[int, int]]:
-        """The ranges written since the last call, to be handed to `sync`."""
-
-    def sync(self, ranges: list[tuple[int, int]]) -> None:
-        """Make the data durable, then say so in the journal. Raises TransferError."""
-
-    def publish(self) -> None:
-        """Give the file its name, durably. Raises TransferError."""
-
-    def close(self, keep: bool) -> None:
-        """Close the file; with ``keep`` leave what a later resume or a question about its end needs."""
+    def preallocate(self) -> None: ...
+    def write(self, record: int, plain: memoryview) -> None: ...
+    def take_unsynced(self) -> list[tuple[int, int]]: ...
+    def sync(self, ranges: list[tuple[int, int]]) -> None: ...
+    def publish(self) -> None: ...
+    def close(self, keep: bool) -> None: ...
 
 
-class Store(Protocol):
-    """Where received files go."""
+class _Store(Protocol):
+    """What sessions need of `io.store.Store`."""
 
-    def plan(self, offer: wire.Offer) -> Plan:
-        """What is there of ``offer`` already; writes nothing. Raises TransferError when the file is not wanted."""
-
-    def create(self, offer: wire.Offer, stored: Ranges) -> Incoming:
-        """A file to write to, continued when ``stored`` names records. Raises TransferError."""
-
-    def settle(self, offer: wire.Offer) -> None:
-        """Make durable what a receiver that died has published. Raises TransferError."""
-
-    def discard(self, offer: wire.Offer) -> None:
-        """Remove what is left of a published file's way here."""
-
-    def sweep(self) -> None:
-        """Remove what a receiver that died left of published files; what can be resumed stays."""
+    def plan(self, offer: wire.Offer) -> Plan: ...
+    def create(self, offer: wire.Offer, stored: Ranges) -> _Incoming: ...
+    def sync_published(self, offer: wire.Offer) -> None: ...
+    def discard(self, offer: wire.Offer) -> None: ...
+    def sweep(self) -> None: ...
 
 
-class Socket(Protocol):
-    """Where datagrams leave."""
+class _Socket(Protocol):
+    """What sessions need of `io.udp.ReceiverSocket`."""
 
-    buffer_bytes: int
-    """What its receive buffer holds, as the kernel counts."""
-    overflows: int
-    """Datagrams that the kernel dropped because that buffer was full."""
+    receive_buffer_bytes: int
+    receive_overflows: int
 
-    def send(self, datagram: bytes, address: Address) -> None:
-        """Send a datagram; it may be lost."""
-
-    def expect(self, segment_bytes: int) -> None:
-        """Segments of this length will come."""
+    def send(self, datagram: bytes, address: Address) -> None: ...
+    def expect(self, segment_bytes: int) -> None: ...
 
 
 class Phase(enum.Enum):
@@ -134,21 +118,24 @@ class Phase(enum.Enum):
 class _Session:
     """One offered file."""
 
-    def __init__(self, number: int, address: Address, offer: wire.Offer, plan: Plan, now: float) -> None:
+    def __init__(
+        self, number: int, address: Address, offer: wire.Offer, geometry: Geometry, stored: Ranges, now: float
+    ) -> None:
         self.number = number
         self.address = address
         self.offer = offer
-        self.stored = plan.stored[: wire.MAX_RANGES]  # what the sender is told
+        self.geometry = geometry
+        self.stored = stored[: wire.MAX_RANGES]  # what the sender is told
         self.phase = Phase.HALF_OPEN
         self.began_at = self.heard_at = self.synced_at = now
         self.finished = False  # the sender has confirmed its source
         self.leftovers = False  # the file is published, and what is left of its way here goes with this session
         self.keep = True
-        self.incoming: Incoming | None = None
+        self.incoming: _Incoming | None = None
         self.job: Future[None] | None = None
         self.unsynced_bytes = 0
         self.received_bytes = 0
-        self.farewell: tuple[wire.Control, bytes] | None = None
+        self.farewell: tuple[wire.Control, bytes]  # of an ended one
         self.token = b""
         self.answer = b""
         self.channel: ControlChannel
@@ -172,8 +159,8 @@ class Sessions:
 
     def __init__(
         self,
-        socket: Socket,
-        store: Store,
+        socket: _Socket,
+        store: _Store,
         limits: Limits,
         key: bytes,
         log: EventLog,
@@ -181,7 +168,7 @@ class Sessions:
         random: Callable[[int], bytes],
     ) -> None:
         self._socket, self._store, self._limits = socket, store, limits
-        self._log, self._start_job, self._random = log, start, random
+        self._log, self._start, self._random = log, start, random
         self._handshake = Handshake(key, wire.PROLOGUE)
         # Load the cryptography now: its first use takes ten times as long as any later one.
         self._handshake.responder().read(self._handshake.initiator(random(32)).write(b""))
@@ -195,7 +182,7 @@ class Sessions:
     def wait_s(self) -> float:
         """After how many seconds to call `on_time` if nothing arrives before."""
         waiting = (s.receiver.ack_at for s in self._sessions.values() if s.phase is Phase.RECEIVING)
-        return TIMER_S if any(due is not None for due in waiting) else MAX_WAIT_S
+        return TIMER_S if any(due < math.inf for due in waiting) else MAX_WAIT_S
 
     def close(self, now: float) -> None:
         """Make what is half received durable, so that it can be resumed, and say goodbye. No disk job may be running."""
@@ -204,11 +191,12 @@ class Sessions:
             self._settle_job(session, now)
             session.leftovers = False  # who has not heard how it ended asks the next process
             if session.phase is Phase.RECEIVING and session.incoming is not None:
+                end = TransferError(Code.INTERRUPTED, "the receiver was stopped")
                 try:
                     session.incoming.sync(session.incoming.take_unsynced())
-                    self._fail(session, TransferError(Code.INTERRUPTED, "the receiver was stopped"), keep=True, now=now)
                 except TransferError as error:
-                    self._fail(session, error, keep=True, now=now)
+                    end = error
+                self._fail(session, end, now)
             self._forget(session)
 
     # ------------------------------------------------------------- what arrives
@@ -246,8 +234,8 @@ class Sessions:
                 self._write(session, *completed, now)
             else:
                 # The record is gone: only a new session can bring it again.
-                self._fail(session, TransferError(Code.BUSY, "another session writes this file"), keep=True, now=now)
-        if receiver.ack_at is not None and receiver.ack_at <= now and self._may_answer(session, burst):
+                self._fail(session, TransferError(Code.BUSY, "another session writes this file"), now)
+        if receiver.ack_at <= now and self._may_answer(session, burst):
             self._acknowledge(session, now)
 
     @staticmethod
@@ -265,25 +253,23 @@ class Sessions:
         if session.phase is Phase.ENDED:
             if control is wire.Control.CLOSE:
                 self._forget(session)
-            elif session.farewell is not None:
+            else:
                 self._send(session, *session.farewell)
             return
         if control is wire.Control.ABORT:
-            refusal = wire.refuse_untrusted(body)
-            keep = refusal.code is not Code.SOURCE_CHANGED
-            self._fail(session, TransferError(refusal.code, f"the sender gave up: {refusal.text}"), keep, now=now)
-        elif control in (wire.Control.PING, wire.Control.FINISH) and self._confirm(session, now):
+            error = wire.refuse_untrusted(body)
+            failure = TransferError(error.code, f"the sender gave up: {error.message}")
+            self._fail(session, failure, now, keep=error.code is not Code.SOURCE_CHANGED)
+        elif control in (wire.Control.PING, wire.Control.FINISH, wire.Control.DIGESTS) and self._confirm(session, now):
             session.finished |= control is wire.Control.FINISH
+            if control is wire.Control.DIGESTS:
+                completed = session.receiver.digests(*wire.digests_untrusted(body))
+                if completed is not None:
+                    self._write(session, *completed, now)
             self._acknowledge(session, now)
             self._publish_if_whole(session)
-        elif control is wire.Control.DIGESTS and self._confirm(session, now):
-            completed = session.receiver.digests(*wire.digests_untrusted(body))
-            if completed is not None:
-                self._write(session, *completed, now)
-            self._acknowledge(session, now)
 
     def _on_offer_untrusted(self, datagram: bytes, address: Address, now: float) -> None:
-        responder = self._handshake.responder()
         message = wire.offer_message_untrusted(datagram)
         token = message[: wire.TOKEN_BYTES]
         known = self._by_token.get(token)
@@ -293,18 +279,17 @@ class Sessions:
                 known.address = address  # the peer may have moved behind its NAT; it has to prove itself anyway
             self._socket.send(known.answer, address)
             return
+        responder = self._handshake.responder()
         try:
             offer = wire.offer_untrusted(responder.read(message))
-            number = self._new_number()
+            number, session = self._new_number(), None
             try:
-                answer: wire.Accept | wire.Refuse
                 session = self._consider(number, offer, address, now)
-                answer = wire.Accept(number, self._socket.buffer_bytes, WINDOW_RECORDS, session.stored)
-                payload = wire.accept_payload(answer)
+                accept = wire.Accept(number, self._socket.receive_buffer_bytes, WINDOW_RECORDS, session.stored)
+                payload = wire.accept_payload(accept)
             except TransferError as error:
-                payload = wire.refuse_payload(wire.Refuse(error.code, error.message))
+                payload = wire.refuse_payload(error)
                 self._log.emit("refused", name=offer.name, label=offer.label, error=error.as_dict())
-                session = None
             reply = wire.answer_datagram(token, responder.write(payload, self._random(32)))
         except NoiseError as error:
             raise wire.BadDatagram("offer: not authentic") from error
@@ -317,15 +302,10 @@ class Sessions:
     def _consider(self, number: int, offer: wire.Offer, address: Address, now: float) -> _Session:
         """A session for the offer. Raises TransferError when it is refused."""
         try:
-            Geometry(offer.file_bytes, offer.datagram_bytes)
+            geometry = Geometry(offer.file_bytes, offer.datagram_bytes)
         except ValueError as error:
             raise TransferError(Code.PROTOCOL, str(error)) from error
-        return _Session(number, address, offer, self._plan(offer), now)
-
-    def _check_number_of_sessions(self) -> None:
-        active = sum(s.phase in (Phase.RECEIVING, Phase.PUBLISHING) for s in self._sessions.values())
-        if active >= self._limits.sessions:
-            raise TransferError(Code.TOO_MANY_SESSIONS, f"{active} transfers are under way")
+        return _Session(number, address, offer, geometry, self._plan(offer).stored, now)
 
     def _plan(self, offer: wire.Offer) -> Plan:
         """What is here of the offered file: known to a session of this process, or else found on disk.
@@ -335,8 +315,9 @@ class Sessions:
         writer = self._writer(offer)
         if writer is None:
             plan = self._store.plan(offer)
-            if not plan.published:
-                self._check_number_of_sessions()
+            active = sum(s.phase in (Phase.RECEIVING, Phase.PUBLISHING) for s in self._sessions.values())
+            if active >= self._limits.sessions and not plan.published:
+                raise TransferError(Code.TOO_MANY_SESSIONS, f"{active} transfers are under way")
             return plan
         if writer.offer.source_id != offer.source_id:
             raise TransferError(Code.BUSY, f"'{offer.name}' is being received already")
@@ -359,8 +340,8 @@ class Sessions:
         self._make_room(Phase.HALF_OPEN, MAX_HALF_OPEN - 1)
         session.token, session.answer = token, answer
         session.channel = ControlChannel(session.number, keys.to_sender, keys.to_receiver)
-        geometry = Geometry(session.offer.file_bytes, session.offer.datagram_bytes)
-        session.receiver = Receiver(geometry, RecordCipher(keys.record), self._pool, WINDOW_RECORDS, session.stored)
+        cipher = RecordCipher(keys.record)
+        session.receiver = Receiver(session.geometry, cipher, self._pool, WINDOW_RECORDS, session.stored)
         self._sessions[session.number] = session
         self._by_token[token] = session
 
@@ -373,7 +354,7 @@ class Sessions:
             plan, writer = self._plan(session.offer), self._writer(session.offer)
             if plan.published:
                 session.phase = Phase.PUBLISHING
-                self._start(session, lambda: self._store.settle(session.offer))
+                session.job = self._start(lambda: self._store.sync_published(session.offer))
                 return True
             if not plan.covers(session.stored):
                 raise TransferError(Code.BUSY, "another session has changed what is stored of this file")
@@ -384,11 +365,11 @@ class Sessions:
             else:
                 return False  # the sender asks again
         except TransferError as error:
-            self._fail(session, error, keep=True, now=now)
+            self._fail(session, error, now)
             return False
         session.phase = Phase.RECEIVING
         session.synced_at = now
-        self._socket.expect(session.receiver.geometry.segment_bytes)
+        self._socket.expect(session.geometry.segment_bytes)
         resumed = sum(last - first + 1 for first, last in session.stored)
         self._log.emit("accepted", **session.describe(), bytes=session.offer.file_bytes, resumed_records=resumed)
         return True
@@ -398,7 +379,7 @@ class Sessions:
             if other.target == session.target:
                 other.leftovers = False  # published, and now somebody replaces it
         session.incoming = self._store.create(session.offer, session.stored)
-        self._start(session, session.incoming.preallocate)
+        session.job = self._start(session.incoming.preallocate)
 
     def _take_over(self, session: _Session, writer: _Session) -> None:
         """The same file from a sender that started again or lost us for a while: go on with the same open file."""
@@ -414,16 +395,16 @@ class Sessions:
             session.incoming.write(record, plain)
         except TransferError as error:
             # A full disk stops the transfer, not the host: what it has is given back.
-            self._fail(session, error, keep=error.code is not Code.DISK_FULL, now=now)
+            self._fail(session, error, now, keep=error.code is not Code.DISK_FULL)
             return
         session.unsynced_bytes += len(plain)
         session.received_bytes += len(plain)
-        if session.receiver.complete:
-            self._publish_if_whole(session)
+        self._publish_if_whole(session)
 
     def _acknowledge(self, session: _Session, now: float) -> None:
         if session.phase is not Phase.ENDED:
-            self._send(session, wire.Control.ACK, wire.ack_body(session.receiver.ack(now, self._socket.overflows)))
+            ack = session.receiver.ack(now, self._socket.receive_overflows)
+            self._send(session, wire.Control.ACK, wire.ack_body(ack))
 
     def _send(self, session: _Session, control: wire.Control, body: bytes = b"") -> None:
         self._socket.send(session.channel.seal(control, body), session.address)
@@ -441,10 +422,7 @@ class Sessions:
         whole = session.receiver.complete and session.finished
         if session.phase is Phase.RECEIVING and whole and incoming is not None and session.job is None:
             session.phase = Phase.PUBLISHING
-            self._start(session, incoming.publish)
-
-    def _start(self, session: _Session, work: Callable[[], None]) -> None:
-        session.job = self._start_job(work)
+            session.job = self._start(incoming.publish)
 
     def _settle_job(self, session: _Session, now: float) -> None:
         """Take the result of the session's finished disk job."""
@@ -476,19 +454,18 @@ class Sessions:
             goodput_bytes_per_s=round(session.received_bytes / max(seconds, 1e-9)),
             datagram_bytes=session.offer.datagram_bytes,
             datagrams=statistics.datagrams,
-            duplicate_datagrams=statistics.duplicates,
+            duplicate_datagrams=statistics.duplicate_datagrams,
             bad_records=statistics.bad_records,
-            receive_overflows=self._socket.overflows,
+            receive_overflows=self._socket.receive_overflows,
         )
 
-    def _fail(self, session: _Session, error: TransferError, keep: bool, now: float) -> None:
+    def _fail(self, session: _Session, error: TransferError, now: float, keep: bool = True) -> None:
         """End the session with an error; ``keep`` leaves the partial file for a later resume."""
         if session.phase is Phase.ENDED:
             return
         self._log.emit("failed", **session.describe(), error=error.as_dict())
         session.keep = keep
-        body = wire.refuse_payload(wire.Refuse(error.code, error.message))
-        self._end(session, wire.Control.ABORT, body, now)
+        self._end(session, wire.Control.ABORT, wire.refuse_payload(error), now)
         self._close_file(session)
 
     def _end(self, session: _Session, control: wire.Control, body: bytes, now: float) -> None:
@@ -522,18 +499,17 @@ class Sessions:
         if self._sweep_at is None:
             self._sweep_at = now + TOMBSTONE_S  # until then senders may ask how it ended
         elif now >= self._sweep_at:
-            self._sweep_at = float("inf")
-            self._start_job(self._store.sweep)
+            self._sweep_at = math.inf
+            self._start(self._store.sweep)
         show = now >= self._progress_at
         if show:
-            self._progress_at = now + PROGRESS_S
+            self._progress_at = now + PROGRESS_INTERVAL_S
         for session in list(self._sessions.values()):
             self._settle_job(session, now)
             self._age(session, now)
             if session.phase is Phase.RECEIVING:
                 self._sync_if_due(session, now)
-                due = session.receiver.ack_at
-                if due is not None and due <= now:
+                if session.receiver.ack_at <= now:
                     self._acknowledge(session, now)
                 if show:
                     self._log.progress(session.offer.name, session.received_bytes, session.offer.file_bytes)
@@ -545,9 +521,7 @@ class Sessions:
         ):
             self._forget(session)
         elif session.phase is Phase.RECEIVING and silent > IDLE_S:
-            self._fail(
-                session, TransferError(Code.PEER_SILENT, f"nothing came for {IDLE_S:.0f} seconds"), keep=True, now=now
-            )
+            self._fail(session, TransferError(Code.PEER_SILENT, f"nothing came for {IDLE_S:.0f} seconds"), now)
 
     def _sync_if_due(self, session: _Session, now: float) -> None:
         incoming = session.incoming
@@ -557,4 +531,4 @@ class Sessions:
         session.unsynced_bytes = 0
         session.synced_at = now
         ranges = incoming.take_unsynced()
-        self._start(session, lambda: incoming.sync(ranges))
+        session.job = self._start(lambda: incoming.sync(ranges))

@@ -11,10 +11,10 @@ import enum
 import hashlib
 import struct
 from collections.abc import Iterable
-from typing import Union
+from typing import NamedTuple, Union
 
-from ..errors import Code
-from .geometry import MAX_DATAGRAM_BYTES, MAX_SEGMENTS, MIN_DATAGRAM_BYTES, RECORD_BYTES
+from ..errors import Code, TransferError
+from .geometry import MAX_DATAGRAM_BYTES, MAX_SEGMENTS, MIN_DATAGRAM_BYTES, RECORD_BYTES, TAG_BYTES
 
 VERSION = 1
 PROLOGUE = b"udpxfer 1"
@@ -47,8 +47,9 @@ class Control(enum.IntEnum):
     DIGESTS = 7  # sender: a digest of every segment of a record that did not authenticate, or may not
 
 
-# kind, version, zero
-_HANDSHAKE_HEADER = struct.Struct(">BBH")
+# kind, version, zero (2 bytes)
+_OFFER_HEADER = bytes([Kind.OFFER, VERSION, 0, 0])
+_ANSWER_HEADER = bytes([Kind.ANSWER, VERSION, 0, 0])
 # An answer also names the offer it answers: the first bytes of the offer's ephemeral key.
 TOKEN_BYTES = 8
 # kind, segment, flags, zero, session, record, send number
@@ -68,26 +69,26 @@ SEND_NUMBER_LIMIT = 0xFFFF_FF00
 
 def offer_datagram(message: bytes) -> bytes:
     """An OFFER around handshake message one."""
-    return _HANDSHAKE_HEADER.pack(Kind.OFFER, VERSION, 0) + message
+    return _OFFER_HEADER + message
 
 
 def offer_message_untrusted(datagram: bytes) -> bytes:
     """The handshake message of an OFFER."""
     if not MIN_DATAGRAM_BYTES <= len(datagram) <= MAX_DATAGRAM_BYTES:
         raise BadDatagram("an offer is as long as the datagrams it proposes")
-    if datagram[:4] != _HANDSHAKE_HEADER.pack(Kind.OFFER, VERSION, 0):
+    if datagram[:4] != _OFFER_HEADER:
         raise BadDatagram("not an offer of this version")
     return datagram[4:]
 
 
 def answer_datagram(token: bytes, message: bytes) -> bytes:
     """An ANSWER around handshake message two, to the offer whose ephemeral key starts with ``token``."""
-    return _HANDSHAKE_HEADER.pack(Kind.ANSWER, VERSION, 0) + token + message
+    return _ANSWER_HEADER + token + message
 
 
 def answer_message_untrusted(datagram: bytes) -> tuple[bytes, bytes]:
     """Token and handshake message of an ANSWER."""
-    if datagram[:4] != _HANDSHAKE_HEADER.pack(Kind.ANSWER, VERSION, 0) or len(datagram) < 4 + TOKEN_BYTES:
+    if datagram[:4] != _ANSWER_HEADER or len(datagram) < 4 + TOKEN_BYTES:
         raise BadDatagram("not an answer of this version")
     return datagram[4 : 4 + TOKEN_BYTES], datagram[4 + TOKEN_BYTES :]
 
@@ -104,7 +105,7 @@ class Offer:
 
 
 _OFFER = struct.Struct(">HHQ16sBB")
-OFFER_OVERHEAD_BYTES = _HANDSHAKE_HEADER.size + 32 + 16
+OFFER_OVERHEAD_BYTES = len(_OFFER_HEADER) + 32 + TAG_BYTES
 """What an OFFER adds to its payload: header, ephemeral key, tag."""
 
 
@@ -149,20 +150,13 @@ class Accept:
     stored: tuple[tuple[int, int], ...]  # ranges (first, last) of records it already has on disk
 
 
-@dataclasses.dataclass(frozen=True)
-class Refuse:
-    """The receiver does not take the file, and says why."""
-
-    code: Code
-    text: str
-
-
 _ACCEPT = struct.Struct(">HIIIH")
 _RANGE = struct.Struct(">II")
 _CODE = struct.Struct(">H")
-ANSWER_LIMIT_BYTES = MIN_DATAGRAM_BYTES
-"""No answer is longer than the shortest offer: replayed offers gain nothing from us."""
 MAX_RANGES = 128
+"""An answer with so many has 1 100 bytes: it is never longer than an offer, so whoever replays an offer gains nothing."""
+MAX_TEXT_BYTES = 500
+"""Nor is one with so long a text, which no message of ours reaches."""
 
 
 def accept_payload(accept: Accept) -> bytes:
@@ -172,13 +166,13 @@ def accept_payload(accept: Accept) -> bytes:
     return head + b"".join(_RANGE.pack(first, last) for first, last in ranges)
 
 
-def refuse_payload(refuse: Refuse) -> bytes:
+def refuse_payload(error: TransferError) -> bytes:
     """Build the payload of a refusing answer; also the body of ABORT."""
-    return _CODE.pack(refuse.code) + refuse.text.encode(errors="replace")[:500]
+    return _CODE.pack(error.code) + error.message.encode(errors="replace")[:MAX_TEXT_BYTES]
 
 
-def refuse_untrusted(payload: bytes) -> Refuse:
-    """Parse `refuse_payload`."""
+def refuse_untrusted(payload: bytes) -> TransferError:
+    """Parse `refuse_payload`: why the peer does not take the file, or gave up."""
     if len(payload) < _CODE.size:
         raise BadDatagram("refusal: too short")
     (number,) = _CODE.unpack_from(payload)
@@ -186,10 +180,10 @@ def refuse_untrusted(payload: bytes) -> Refuse:
         code = Code(number)
     except ValueError:
         code = Code.PROTOCOL
-    return Refuse(code, payload[_CODE.size :].decode(errors="replace"))
+    return TransferError(code, payload[_CODE.size :].decode(errors="replace"))
 
 
-def answer_untrusted(payload: bytes) -> Accept | Refuse:
+def answer_untrusted(payload: bytes) -> Accept | TransferError:
     """Parse an answer's payload."""
     if payload[:2] != _CODE.pack(Code.OK):
         return refuse_untrusted(payload)
@@ -201,9 +195,11 @@ def answer_untrusted(payload: bytes) -> Accept | Refuse:
     return Accept(session, buffer_bytes, window, ranges)
 
 
-@dataclasses.dataclass(frozen=True)
-class Ack:
-    """A snapshot of what the receiver has. A later one replaces an earlier one, so lost ones cost nothing."""
+class Ack(NamedTuple):
+    """A snapshot of what the receiver has. A later one replaces an earlier one, so lost ones cost nothing.
+
+    The first nine fields lie in the message in this order.
+    """
 
     cumulative: int  # every record below it is complete and authentic
     window_end: int  # first record number the receiver does not take yet
@@ -212,7 +208,7 @@ class Ack:
     received_bytes: int  # datagram bytes of this session that arrived, repeats included
     clock_us: int  # receiver's clock when the last of them arrived
     bad_records: int  # records that failed to authenticate
-    overflows: int  # datagrams the kernel dropped because the receive buffer was full
+    receive_overflows: int  # datagrams the kernel dropped because the receive buffer was full
     listed_below: int  # `partial` names every incomplete record below it of which a segment arrived
     complete: int  # bit i: record cumulative + i is complete
     partial: tuple[tuple[int, int], ...]  # (record, mask of missing segments)
@@ -244,25 +240,15 @@ def digests_untrusted(body: bytes) -> tuple[int, list[bytes]]:
 _ACK = struct.Struct(">IIIIQQIIIHH")
 _PARTIAL = struct.Struct(">IQ")
 MAX_PARTIAL = 64
+"""With so many of them and the longest bitmap an acknowledgement has 977 bytes, which every path carries."""
 MAX_WINDOW_RECORDS = 1024
+"""The longest bitmap that is taken, in records: twice what a receiver of ours allows to be under way."""
 
 
 def ack_body(ack: Ack) -> bytes:
     """Build an acknowledgement; the caller keeps ``partial`` within MAX_PARTIAL entries."""
     bitmap = ack.complete.to_bytes((ack.complete.bit_length() + 7) // 8, "big")
-    head = _ACK.pack(
-        ack.cumulative,
-        ack.window_end,
-        ack.latest_send,
-        ack.delay_us,
-        ack.received_bytes,
-        ack.clock_us,
-        ack.bad_records,
-        ack.overflows,
-        ack.listed_below,
-        len(bitmap),
-        len(ack.partial),
-    )
+    head = _ACK.pack(*ack[:9], len(bitmap), len(ack.partial))
     return head + bitmap + b"".join(_PARTIAL.pack(record, missing) for record, missing in ack.partial)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import resource
@@ -71,7 +72,7 @@ class Result:
 def send_file(job: Job, key: bytes, progress: Progress) -> Result:
     """Send one file and wait until the receiver has it on disk. A failure is told in ``error``, not raised."""
     result = Result(file=os.path.basename(job.path), receiver=job.receiver, start=time.time())
-    started, cpu = time.monotonic(), _cpu_seconds()
+    started, cpu = time.monotonic(), cpu_seconds(resource.RUSAGE_THREAD)
     try:
         _send(job, key, result, progress)
     except TransferError as error:
@@ -81,35 +82,29 @@ def send_file(job: Job, key: bytes, progress: Progress) -> Result:
         result.error = failure.as_dict()
     result.seconds = time.monotonic() - started
     result.end = result.start + result.seconds
-    result.cpu_s = _cpu_seconds() - cpu
+    result.cpu_s = cpu_seconds(resource.RUSAGE_THREAD) - cpu
     result.peak_memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if result.verified:
         result.goodput_bytes_per_s = (result.bytes - result.totals.resumed_bytes) / max(result.seconds, 1e-9)
     return result
 
 
-def _cpu_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_THREAD)
-    return usage.ru_utime + usage.ru_stime
+def cpu_seconds(*who: int) -> float:
+    """Processor time in user and in system mode so far, of a thread, this process, or its children that have ended."""
+    return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, who))
 
 
 def _send(job: Job, key: bytes, result: Result, progress: Progress) -> None:
-    source = Source(job.path)
-    try:
+    with contextlib.closing(Source(job.path)) as source:
         check_name(source.name)
         check_label(job.label)
         result.bytes = source.size
-        socket = SenderSocket(*parse_address(job.receiver))
-        try:
+        with contextlib.closing(SenderSocket(*parse_address(job.receiver))) as socket:
             _deliver(job, key, source, socket, result, progress)
-        finally:
-            socket.close()
         if job.sha256:
             result.sha256 = source.sha256()
             source.verify()
         result.verified = True
-    finally:
-        source.close()
 
 
 def _deliver(job: Job, key: bytes, source: Source, socket: SenderSocket, result: Result, progress: Progress) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 MAX_SAMPLES = 50
 """Enough for a curve, and few enough to travel in a result."""
 FIRST_INTERVAL_S = 0.001
+"""So that a transfer of some milliseconds has a curve, too."""
 
 
 class Samples:

@@ -10,6 +10,7 @@ from ..core.geometry import RECORD_BYTES
 from ..errors import Code, TransferError
 
 SAMPLE_BYTES = 65_536
+"""What of its start and of its end goes into a file's identity: all of it would be one more pass over the file."""
 
 
 class Source:
@@ -20,7 +21,7 @@ class Source:
         self.name = os.path.basename(path)
         try:
             # Non-blocking, so that a named pipe is refused below instead of waiting for its writer.
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         except FileNotFoundError as error:
             raise TransferError(Code.SOURCE_MISSING, f"there is no file '{path}'") from error
         except OSError as error:

@@ -32,6 +32,7 @@ _ENTRY = struct.Struct(">III")  # first record, last record, CRC-32 of the two
 _PUBLISHED = struct.Struct(">I8s")  # a mark that is no range, and the identity of the published file
 _PUBLISHED_MARK = 0xFFFF_FFFF
 _NO_LINK = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 def _storage_error(error: OSError, what: str) -> TransferError:
@@ -58,9 +59,9 @@ class Store:
         self._leftovers_lock = threading.Lock()
         with _storage(f"cannot use the directory '{root}'"):
             os.makedirs(root, exist_ok=True)
-            self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
             probe = f"{HIDDEN_PREFIX}probe-{os.getpid()}"
-            os.close(os.open(probe, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=self._root))
+            os.close(os.open(probe, os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=self._root))
             os.unlink(probe, dir_fd=self._root)
             self._leftovers = set(_journals(os.dup(self._root), "", depth=2))
 
@@ -78,7 +79,7 @@ class Store:
         limits = self._limits
         if limits.file_bytes is not None and offer.file_bytes > limits.file_bytes:
             raise TransferError(Code.FILE_TOO_LARGE, f"{offer.file_bytes} bytes, at most {limits.file_bytes} are taken")
-        others = sum(size for target, size in list(self._unfinished.items()) if target != (offer.label, offer.name))
+        others = sum(size for target, size in self._unfinished.items() if target != (offer.label, offer.name))
         wanted = self._published_bytes + others + offer.file_bytes
         if limits.total_bytes is not None and wanted > limits.total_bytes:
             raise TransferError(Code.TOTAL_LIMIT, f"the receiver takes {limits.total_bytes} bytes in all")
@@ -125,7 +126,7 @@ class Store:
             size = self._unfinished.pop((incoming.offer.label, incoming.offer.name), 0)
             self._published_bytes += size if incoming.published else 0
 
-    def settle(self, offer: Offer) -> None:
+    def sync_published(self, offer: Offer) -> None:
         """Make durable what a receiver that died has published. Raises TransferError."""
         with _storage(f"cannot sync '{offer.name}'"), self._directories(offer.label) as directories:
             _sync(directories)
@@ -138,15 +139,11 @@ class Store:
     def sweep(self) -> None:
         """Remove what a receiver that died left of published files; what can be resumed stays."""
         for label, journal in list(self._leftovers):
-            with self._leftovers_lock, contextlib.suppress(OSError):
-                if (label, journal) in self._leftovers:  # else a session has it now
-                    self._sweep(label, journal)
-
-    def _sweep(self, label: str, journal: str) -> None:
-        with self._directories(label) as directories:
-            mark = _read_hidden(journal, directories[-1])[-_ENTRY.size :]
-            if len(mark) == _ENTRY.size and _PUBLISHED.unpack(mark)[0] == _PUBLISHED_MARK:
-                _remove(journal[: -len("journal")] + "part", journal, directory=directories[-1])
+            with self._leftovers_lock, contextlib.suppress(OSError), self._directories(label) as directories:
+                mark = _read_hidden(journal, directories[-1])[-_ENTRY.size :]
+                published = len(mark) == _ENTRY.size and _PUBLISHED.unpack(mark)[0] == _PUBLISHED_MARK
+                if published and (label, journal) in self._leftovers:  # else a session has it now
+                    _remove(journal[: -len("journal")] + "part", journal, directory=directories[-1])
 
     def _check_space(self, directory: int, wanted: int) -> None:
         status = os.fstatvfs(directory)
@@ -166,13 +163,12 @@ class Store:
     def _open_directories(self, label: str, create: bool) -> list[int]:
         """Descriptors of the root, the label's directories, and so on down; symbolic links are never followed."""
         directories = [os.dup(self._root)]
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             for component in filter(None, label.split("/")):
                 if create:
                     with contextlib.suppress(FileExistsError):
                         os.mkdir(component, 0o777, dir_fd=directories[-1])
-                directories.append(os.open(component, flags, dir_fd=directories[-1]))
+                directories.append(os.open(component, _DIRECTORY, dir_fd=directories[-1]))
         except OSError:
             _close(directories)
             raise
@@ -258,7 +254,7 @@ def _read_journal(offer: Offer, directory: int) -> _Journal:
 def _read_hidden(name: str, directory: int) -> bytes:
     """The content of a journal; empty when there is none."""
     try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
         try:
             return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
         finally:
@@ -284,9 +280,8 @@ def _journals(directory: int, label: str, depth: int) -> Iterator[tuple[str, str
             if name.startswith(HIDDEN_PREFIX) and name.endswith(".journal"):
                 yield label, name
             elif depth:
-                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
                 with contextlib.suppress(OSError):
-                    below = os.open(name, flags, dir_fd=directory)
+                    below = os.open(name, _DIRECTORY, dir_fd=directory)
                     yield from _journals(below, f"{label}/{name}".lstrip("/"), depth - 1)
     finally:
         os.close(directory)
@@ -326,24 +321,20 @@ class Incoming:
             if not stored:
                 # New files, never old ones truncated: these may have got another name (the published one) before a crash.
                 _remove(self._part_name, self._journal_name, directory=directory)
+            flags = os.O_RDWR | os.O_NOFOLLOW | (0 if stored else os.O_CREAT | os.O_EXCL)
             opened: list[int] = []
             try:
-                opened.append(self._open(self._journal_name, 0o600, fresh=not stored))
+                opened.append(os.open(self._journal_name, flags | os.O_APPEND, 0o600, dir_fd=directory))
                 if stored:  # an entry behind one that was cut off by a crash would not be read
                     os.ftruncate(opened[0], _read_journal(offer, directory).valid_bytes)
                 else:
                     _append(opened[0], _journal_header(offer))
-                opened.append(self._open(self._part_name, 0o666, fresh=not stored))
+                opened.append(os.open(self._part_name, flags, 0o666, dir_fd=directory))
                 os.ftruncate(opened[1], offer.file_bytes)
             except OSError:
                 _close(opened)
                 raise
         self._journal, self._part = opened
-
-    def _open(self, name: str, mode: int, fresh: bool) -> int:
-        flags = os.O_RDWR | os.O_APPEND if name == self._journal_name else os.O_RDWR
-        flags |= os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if fresh else 0)
-        return os.open(name, flags, mode, dir_fd=self._directory)
 
     def preallocate(self) -> None:
         """Reserve disk space, where that is quick. Raises TransferError (DISK_FULL)."""

@@ -19,7 +19,6 @@ from ..core.receiver import Burst
 from ..errors import Code, TransferError
 
 # Constants that Python's socket module does not name.
-SOL_UDP = 17
 UDP_SEGMENT = 103
 UDP_GRO = 104
 IP_MTU_DISCOVER = 10
@@ -35,8 +34,11 @@ SOCKET_BUFFER_BYTES = 4 * 1024 * 1024
 """Asked for in each direction: what stock limits refuse is taken as it comes."""
 RECEIVE_BYTES = 65_536
 """A burst is never longer than an IP datagram can be."""
+CONTROL_BYTES = 2_048
+"""Nothing that a receiver sends is longer than the shortest offer."""
 UDP_HEADERS_BYTES = {socket.AF_INET: 28, socket.AF_INET6: 48}
 SEND_WAIT_S = 0.05
+"""A full send buffer is tried again after this time at the latest: select sees room only when half of it is free (sock_writeable)."""
 SINGLES_TO_GATHER = 32
 """After so many full datagrams in a row that came alone, more are expected to."""
 
@@ -55,6 +57,7 @@ _TRANSIENT = frozenset(
         errno.EMSGSIZE,
     }
 )
+_NOTHING_COMES = _TRANSIENT | {errno.EAGAIN}
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -69,20 +72,15 @@ def parse_address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def resolve(host: str, port: int, passive: bool) -> tuple[socket.AddressFamily, Address]:
-    """Address family and socket address of a host. Raises TransferError (BAD_ADDRESS)."""
-    flags = socket.AI_PASSIVE if passive else 0
+def _open(host: str, port: int) -> tuple[socket.socket, Address]:
+    """A socket for the host's family of addresses, and its address there. Raises TransferError (BAD_ADDRESS)."""
     try:
         name = host.encode("ascii" if host.isascii() else "idna")  # left to itself Python always loads IDNA: 2 ms
-        family, _, _, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_DGRAM, flags=flags)[0]
+        family, _, _, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_DGRAM)[0]
     except UnicodeError as error:
         raise TransferError(Code.BAD_ADDRESS, f"'{host}' is no name of a host") from error
     except OSError as error:
         raise TransferError(Code.BAD_ADDRESS, f"cannot resolve '{host}': {error.strerror}") from error
-    return family, address
-
-
-def _open(family: socket.AddressFamily) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_DGRAM)
     sock.setblocking(False)
     for plain, forced in ((socket.SO_RCVBUF, SO_RCVBUFFORCE), (socket.SO_SNDBUF, SO_SNDBUFFORCE)):
@@ -94,7 +92,7 @@ def _open(family: socket.AddressFamily) -> socket.socket:
         sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE)
     else:
         sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE)
-    return sock
+    return sock, address
 
 
 class SenderSocket:
@@ -104,17 +102,13 @@ class SenderSocket:
     """
 
     def __init__(self, host: str, port: int) -> None:
-        self.family, address = resolve(host, port, passive=False)
-        self.address = format_address(address)
         self.segmentation = "on"
-        self._sock = _open(self.family)
+        self._sock, address = _open(host, port)
         try:
             self._sock.connect(address)
         except OSError as error:
             self._sock.close()
-            raise TransferError(Code.NETWORK, f"cannot reach {self.address}: {error.strerror}") from error
-        self._buffer = bytearray(2048)
-        self._view = memoryview(self._buffer)
+            raise TransferError(Code.NETWORK, f"cannot reach {format_address(address)}: {error.strerror}") from error
 
     def close(self) -> None:
         """Close the socket."""
@@ -123,11 +117,11 @@ class SenderSocket:
     @property
     def path_datagram_bytes(self) -> int:
         """The largest UDP payload that the first hop takes unfragmented."""
-        if self.family == socket.AF_INET6:
+        if self._sock.family == socket.AF_INET6:
             mtu = self._sock.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU)
         else:
             mtu = self._sock.getsockopt(socket.IPPROTO_IP, IP_MTU)
-        return mtu - UDP_HEADERS_BYTES[self.family]
+        return mtu - UDP_HEADERS_BYTES[self._sock.family]
 
     def wait(self, seconds: float) -> None:
         """Wait until something arrives, at most ``seconds``; select is the one call with microsecond time-outs."""
@@ -136,12 +130,11 @@ class SenderSocket:
     def receive(self) -> bytes | None:
         """The next datagram from the receiver, or None."""
         try:
-            size = self._sock.recv_into(self._buffer)
+            return self._sock.recv(CONTROL_BYTES)
         except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EINTR) or error.errno in _TRANSIENT:
+            if error.errno in _NOTHING_COMES:
                 return None
             raise
-        return bytes(self._view[:size])
 
     def send(self, datagram: bytes) -> None:
         """Send one datagram; what the network refuses for the moment counts as lost."""
@@ -154,7 +147,7 @@ class SenderSocket:
         """
         if not single and self.segmentation == "on" and len(segments) > 2:
             try:
-                self._send(segments, [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", segment_bytes))])
+                self._send(segments, [(socket.SOL_UDP, UDP_SEGMENT, struct.pack("=H", segment_bytes))])
                 return
             except OSError as error:
                 if error.errno not in _NO_GSO:
@@ -184,8 +177,7 @@ class ReceiverSocket:
     """
 
     def __init__(self, host: str, port: int) -> None:
-        family, address = resolve(host, port, passive=True)
-        self._sock = _open(family)
+        self._sock, address = _open(host, port)
         try:
             self._sock.bind(address)
         except OSError as error:
@@ -196,12 +188,14 @@ class ReceiverSocket:
         self.address = format_address(self._sock.getsockname())
         self._sock.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
         try:
-            self._sock.setsockopt(SOL_UDP, UDP_GRO, 1)
+            self._sock.setsockopt(socket.SOL_UDP, UDP_GRO, 1)
             self.aggregation = "on"
         except OSError as error:
             self.aggregation = f"refused by the kernel: {error.strerror}"
-        self.buffer_bytes = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        self.overflows = 0
+        self.receive_buffer_bytes = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        """What the receive buffer holds, as the kernel counts."""
+        self.receive_overflows = 0
+        """Datagrams that the kernel dropped because that buffer was full."""
         self._ancillary_bytes = socket.CMSG_SPACE(4) * 2
         self._headers = memoryview(bytearray(HEADER_BYTES * MAX_SEGMENTS * 2))
         self._payload = memoryview(bytearray(RECEIVE_BYTES))
@@ -256,7 +250,7 @@ class ReceiverSocket:
             return None
         size, datagram_bytes, address = taken
         self._singles = self._singles + 1 if size == self._segment_bytes + HEADER_BYTES else 0
-        return self._burst(self._scatter, size, datagram_bytes), address
+        return self._burst(size, datagram_bytes), address
 
     def _gather(self) -> tuple[Burst, Address] | None:
         """Single datagrams of one sender, one behind the other as if they had come in one burst."""
@@ -284,24 +278,22 @@ class ReceiverSocket:
         try:
             size, ancillary, flags, address = self._sock.recvmsg_into(buffers, self._ancillary_bytes)
         except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EINTR) or error.errno in _TRANSIENT:
+            if error.errno in _NOTHING_COMES:
                 return None
             raise
         datagram_bytes = size
         for level, kind, data in ancillary:
-            if level == SOL_UDP and kind == UDP_GRO:
+            if level == socket.SOL_UDP and kind == UDP_GRO:
                 (datagram_bytes,) = struct.unpack_from("=i" if len(data) >= 4 else "=H", data)
             elif level == socket.SOL_SOCKET and kind == SO_RXQ_OVFL:
-                (self.overflows,) = struct.unpack("=I", data)
+                (self.receive_overflows,) = struct.unpack("=I", data)
         return size, 0 if flags & _CUT_OFF else datagram_bytes, address
 
-    def _burst(self, buffers: list[memoryview], size: int, datagram_bytes: int) -> Burst:
+    def _burst(self, size: int, datagram_bytes: int) -> Burst:
         """What was read into the scatter list."""
         expected = self._segment_bytes + HEADER_BYTES
-        if size < HEADER_BYTES or (datagram_bytes != expected and size > expected):
-            return _deinterleave(b"".join(buffers)[:size], datagram_bytes)
-        if not datagram_bytes:
-            return _NOTHING
+        if size < HEADER_BYTES or not datagram_bytes or (datagram_bytes != expected and size > expected):
+            return _deinterleave(b"".join(self._scatter)[:size], datagram_bytes)
         count = -(-size // datagram_bytes)
         if size - (count - 1) * datagram_bytes < HEADER_BYTES:
             return _NOTHING

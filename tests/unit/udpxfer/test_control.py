@@ -70,7 +70,7 @@ def test_it_finds_the_bottleneck_and_stays_there() -> None:
     congestion = Congestion(0.0, 0.05, 1472, BUFFER_BYTES)
     drive(congestion, 12.5e6, 0.05, 5.0)
     assert congestion.bandwidth == pytest.approx(12.5e6, rel=0.01)
-    assert congestion.phase in (Phase.PROBE_BANDWIDTH, Phase.PROBE_RTT)
+    assert congestion._phase in (Phase.PROBE_BANDWIDTH, Phase.PROBE_RTT)
     assert congestion.rate <= 1.25 * 12.5e6 + 1
 
 

@@ -152,7 +152,7 @@ def test_a_sender_that_was_not_told_learns_after_a_crash_that_its_file_is_publis
     with pytest.raises(TransferError) as error:
         again.plan(offer_of(len(CONTENT), label="run/mode", source=b"t"))
     assert code_of(error) is Code.FILE_EXISTS
-    again.settle(OFFER)
+    again.sync_published(OFFER)
     again.discard(OFFER)
     assert files(tmp_path) == ["run/mode/image.png"]
     with pytest.raises(TransferError) as error:

@@ -11,7 +11,7 @@ from udpxfer.core import wire
 from udpxfer.core.geometry import MIN_DATAGRAM_BYTES
 from udpxfer.core.noise import Handshake
 from udpxfer.core.sealing import ControlChannel
-from udpxfer.errors import Code
+from udpxfer.errors import Code, TransferError
 
 from tests.fuzz.targets import PARSERS
 
@@ -34,7 +34,7 @@ ACKS = st.builds(
     received_bytes=U64,
     clock_us=U64,
     bad_records=U32,
-    overflows=U32,
+    receive_overflows=U32,
     listed_below=U32,
     complete=st.integers(0, 2**wire.MAX_WINDOW_RECORDS - 1),
     partial=st.lists(st.tuples(U32, U64), max_size=wire.MAX_PARTIAL).map(tuple),
@@ -61,16 +61,16 @@ def test_accept(session: int, buffer_bytes: int, window: int, ranges: tuple[tupl
     accept = wire.Accept(session, buffer_bytes, window, ranges)
     payload = wire.accept_payload(accept)
     assert wire.answer_untrusted(payload) == accept
-    assert 4 + wire.TOKEN_BYTES + 48 + len(payload) <= wire.ANSWER_LIMIT_BYTES
+    assert 4 + wire.TOKEN_BYTES + 48 + len(payload) <= MIN_DATAGRAM_BYTES
 
 
 @given(st.sampled_from([code for code in Code if code is not Code.OK]), st.text(max_size=600))
 def test_refusal(code: Code, text: str) -> None:
-    payload = wire.refuse_payload(wire.Refuse(code, text))
+    payload = wire.refuse_payload(TransferError(code, text))
     answer = wire.answer_untrusted(payload)
-    assert isinstance(answer, wire.Refuse)
+    assert isinstance(answer, TransferError)
     assert answer.code is code
-    assert 4 + wire.TOKEN_BYTES + 48 + len(payload) <= wire.ANSWER_LIMIT_BYTES
+    assert 4 + wire.TOKEN_BYTES + 48 + len(payload) <= MIN_DATAGRAM_BYTES
 
 
 @given(U32, st.lists(st.binary(min_size=1, max_size=1456), min_size=1, max_size=64))
