@@ -1,4 +1,4 @@
-"""Pages for people, made by the templates of role `report` from the data model."""
+"""Pages for people, made from the data model by the templates beside this file."""
 
 from __future__ import annotations
 
@@ -227,11 +227,11 @@ def topology_svg(run: RunData) -> Markup:
 
 
 class Pages:
-    """The templates of a folder."""
+    """The templates, ready to render."""
 
-    def __init__(self, templates: Path) -> None:
+    def __init__(self) -> None:
         self._environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(templates),
+            loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
             autoescape=jinja2.select_autoescape(["html.j2"]),
             trim_blocks=True,
             lstrip_blocks=True,
