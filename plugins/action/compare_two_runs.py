@@ -23,7 +23,7 @@ def compare(a_folder: Path, b_folder: Path, threshold: float) -> dict[str, Any]:
     found = history.differences(a, b, threshold)
     page = a_folder.parent / f"compare-{a.run_id}-{b.run_id}.html"
     maker = pages.Pages()
-    documents.write_whole(page, maker.comparison(a, b, found, threshold))
+    documents.write_text(page, maker.comparison(a, b, found, threshold))
     rows = [
         (
             one.mode,

@@ -8,6 +8,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gns3_api import Api, Gns3Error
 from ansible.module_utils.gns3_project import CLOUD, ETHERNET_SWITCH, Lab, Wishes
+from ansible.module_utils.host_files import put_file
 from ansible.module_utils.processes import reserve
 
 DOCUMENTATION = r"""
@@ -89,14 +90,6 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def save(content: bytes, path: Path) -> None:
-    """Write the whole file or leave the former one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
-
-
 def belong_to(pid: int, file: Path, project: str) -> None:
     """Let nobody else bring the lab up while the process runs. Raises Gns3Error when another one that still runs has it."""
     try:
@@ -129,7 +122,9 @@ def bring_about(api: Api, options: dict[str, Any], check: bool) -> dict[str, Any
     elif state == "captured":
         captured = lab.stop_capture(host)
         if captured is not None and not check:
-            save(captured, Path(options["capture_file"]))
+            file = Path(options["capture_file"])
+            file.parent.mkdir(parents=True, exist_ok=True)
+            put_file(file, captured, 0o644)
     return {"changed": bool(lab.changes), "changes": lab.changes, "lab": lab.status()}
 
 
