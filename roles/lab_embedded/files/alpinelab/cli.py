@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import config, holder, image, lab, samples
+from . import config, holder, image, lab
 from .impair import MECHANISMS
 from .system import LabError
 
@@ -24,7 +24,6 @@ VERBS = {
     "link": "pull or plug a host's cable",
     "capture": "record what passes a host's port (pcap)",
     "connect": "connect ssh to a host (ProxyCommand with ProxyUseFdpass)",
-    "samples": "draw the sample images into this folder, for other labs",
     "image": "build the Alpine image (part of up)",
     "hold": "be the lab (started by up)",
 }
@@ -96,7 +95,6 @@ def _run(given: argparse.Namespace) -> dict[str, Any] | None:
         "impair": lambda: lab.impair(the_lab, config.parse(sys.stdin.read()), given.check),
         "link": lambda: lab.ask(the_lab, "link", host=given.host, up=given.state == "up", check=given.check),
         "capture": lambda: lab.capture(the_lab, given.host, given.file, given.check),
-        "samples": lambda: samples.publish(the_lab.folder, _say),
         "connect": lambda: lab.connect(the_lab, given.host, given.port),
         "image": lambda: {"image": str(image.ensure(_say))},
         "hold": lambda: holder.hold(the_lab.folder, given.image, given.impair_by),

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import config, control, image, samples
+from . import config, control, image
 from .holder import GO
 from .image import Say
 from .system import POLL_S, SEARCH_PATH, LabError, boot_id, locked, require, run, started, write_atomically
@@ -133,7 +133,7 @@ def up(
 
 
 def down(lab: Lab, check: bool = False) -> dict[str, Any]:
-    """End the lab and all that belongs to it; keys, logs and sample images stay in its folder."""
+    """End the lab and all that belongs to it; keys, logs and what NAT1 serves stay in its folder."""
     if not lab.folder.is_dir():
         return {"changed": False}
     if check:
@@ -227,7 +227,6 @@ def _start(lab: Lab, description: config.Description, say: Say, impair_by: str) 
     root = _image(in_namespace, lab, say)
     for name in ("host_keys", "logs", "mnt", "www"):
         (lab.folder / name).mkdir(parents=True, exist_ok=True)
-    samples.publish(lab.folder / "www", say)
     _write_files(lab, description, root)
     say(f"starting {len(description.nodes)} hosts")
     for old in (lab.folder / "logs").iterdir():
