@@ -69,7 +69,7 @@ def test_each_of_a_class_has_a_project_of_its_own() -> None:
 
 def test_a_lab_with_another_network_has_its_images_there() -> None:
     nat = '{"lab_nat": {"name": "N", "address": "10.9.0.1/24"}}'
-    result = run("ansible", "-i", "inventory/lab.yml", "-e", nat, "localhost", "-m", "debug", "-a", "var=run_images")
+    result = run("ansible", "-i", "inventory/lab.yml", "-e", nat, "localhost", "-m", "debug", "-a", "var=image_urls")
     assert result.returncode == 0, result.stdout
     assert re.findall(r"http://\S+", result.stdout) == ["http://10.9.0.1/image1.jpg", "http://10.9.0.1/image2.png"]
 
