@@ -1,4 +1,4 @@
-"""Ansible action on the controller: the page of a sweep over network conditions, made from its runs."""
+"""Ansible action on the controller: the page of a sweep over profiles, made from its runs."""
 
 from __future__ import annotations
 

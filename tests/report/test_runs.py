@@ -169,10 +169,12 @@ def test_a_sweep_shows_in_the_reports_of_its_runs(tmp_path: Path, maker: pages.P
     points = history.sweep_points(history.sweep_runs(sweep))
     assert len(points) == 3 * len(MODES)
     for run in tmp_path.glob("2*Z"):
-        assert "Goodput against impairment" in (run / "report.html").read_text(encoding="utf-8")
+        assert "Goodput under each network profile" in (run / "report.html").read_text(encoding="utf-8")
     shutil.rmtree(sweep)
     documents.write_run(tmp_path / "20261123T130000Z", maker)
-    assert "Goodput against impairment" not in (tmp_path / "20261123T130000Z/report.html").read_text(encoding="utf-8")
+    assert "Goodput under each network profile" not in (tmp_path / "20261123T130000Z/report.html").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize("content", ["", "{}", '[{"profile": "clean"}]', "[1]"])

@@ -80,10 +80,10 @@ def figures(run: RunData) -> list[Figure]:
 
 
 def sweep_figure(runs: Sequence[tuple[str, RunData]]) -> Figure:
-    """Goodput under each impairment of a sweep."""
+    """Goodput under each profile of a sweep."""
     points = history.sweep_points(runs)
     return figure(
-        "sweep", "Goodput against impairment", sentences.sweep(points), charts.sweep(points) if points else None
+        "sweep", "Goodput under each network profile", sentences.sweep(points), charts.sweep(points) if points else None
     )
 
 
