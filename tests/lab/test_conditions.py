@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +83,16 @@ def test_transfer_survives_the_failure_of_its_server(lab: Lab, failure: str) -> 
         assert (
             transfer["engine"]["sessions"] == 2
         )  # the outage lay within: the client gave up and offered the file again
+
+
+def test_second_run_on_one_lab_is_refused_while_the_first_lives(lab: Lab) -> None:
+    with subprocess.Popen(["sleep", "600"]) as first:
+        held = lab.play("playbooks/lab_up.yml", "-e", f"lab_controller_pid={first.pid}")
+        assert held.status == 0, held.explain()
+        second = lab.play("playbooks/lab_up.yml")
+        first.kill()
+    assert second.status != 0
+    assert f"lab '{LAB_ID}' belongs to a run that has not ended (process {first.pid})" in second.explain()
 
 
 def test_make_status_tells_hosts_and_links(lab: Lab) -> None:

@@ -43,7 +43,6 @@ def main() -> int:
         commands[verb].add_argument("--check", action="store_true", help="say what would change, change nothing")
     up = commands["up"].add_argument
     up("--timeout", type=float, default=60.0, metavar="SECONDS", help="for SSH to answer (60)")
-    up("--run", type=int, default=0, metavar="PID", help="keep others' `up` away until this process ends")
     up(
         "--impair-by",
         default="auto",
@@ -86,7 +85,6 @@ def _run(given: argparse.Namespace) -> dict[str, Any] | None:
             _say,
             timeout_s=given.timeout,
             impair_by=given.impair_by,
-            run_pid=given.run,
             check=given.check,
         ),
         "down": lambda: lab.down(the_lab, given.check),
