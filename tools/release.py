@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from action.build_zipapp import replace_file, zipapp_bytes
+from action.build_zipapp import zipapp_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 WHEEL_SOURCES = ("pyproject.toml", "LICENSE", "README.md", "files")
@@ -61,11 +61,11 @@ def release(root: Path, dest: Path) -> list[Path]:
     shutil.rmtree(dest, ignore_errors=True)
     dest.mkdir(parents=True)
     build_wheel(root, dest)
-    replace_file(dest / name, zipapp_bytes(root / "files/udpxfer"))
+    (dest / name).write_bytes(zipapp_bytes(root / "files/udpxfer"))
     (dest / name).chmod(0o755)
     made = sorted(dest.iterdir())
     sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in made)
-    replace_file(dest / "SHA256SUMS", sums.encode())
+    (dest / "SHA256SUMS").write_text(sums, encoding="utf-8")
     return [*made, dest / "SHA256SUMS"]
 
 

@@ -6,13 +6,17 @@ Its bytes depend on nothing but the sources, so a second build changes nothing.
 from __future__ import annotations
 
 import io
-import os
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+
+# Ansible puts module_utils in the way of modules only; a plugin on the controller imports its neighbour itself.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from module_utils.host_files import put_file
 
 SHEBANG = b"#!/usr/bin/env python3\n"
 # The oldest time a zip can hold: real file times would make every checkout build other bytes.
@@ -36,14 +40,6 @@ def zipapp_bytes(package: Path) -> bytes:
     return SHEBANG + buffer.getvalue()
 
 
-def replace_file(dest: Path, content: bytes) -> None:
-    """Write the whole file or leave the former one; its folder is made when missing."""
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    temporary = dest.with_name(f".{dest.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(dest)
-
-
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
     """Options: source (folder of a package whose __main__.py has a function main), dest (file to write)."""
 
@@ -61,5 +57,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         content = zipapp_bytes(source)
         result["changed"] = not dest.is_file() or dest.read_bytes() != content
         if result["changed"]:
-            replace_file(dest, content)
+            dest.parent.mkdir(parents=True, exist_ok=True)
+            put_file(dest, content, 0o644)
         return result

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
+import sys
 import tarfile
 import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+
+# Ansible puts module_utils in the way of modules only; a plugin on the controller imports its neighbour itself.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from module_utils.host_files import sha256
 
 
 def check_names(archive: tarfile.TarFile, allowed: list[str]) -> None:
@@ -33,11 +37,9 @@ def remove(path: Path) -> None:
 
 def check_content(archive: Path, packed_sha256: str) -> None:
     """Raises ValueError when the file is not the one that was packed on the host."""
-    digest = hashlib.sha256()
     with archive.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() != packed_sha256:
+        digest = sha256(stream)
+    if digest != packed_sha256:
         message = (
             f"{archive.stat().st_size} bytes came over SSH, but not those that were packed. "
             "Look at the host's SSH server, then run again with --tags collect."

@@ -7,9 +7,7 @@ repeated at any time, without hosts.
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +18,7 @@ from ansible.plugins.action import ActionBase
 
 # Ansible puts module_utils in the way of modules only; a plugin on the controller imports its neighbour itself.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
+from module_utils.host_files import put_file, sha256
 
 # What the engine reports per transfer and run.json carries under its own name; all else goes below `engine`.
 OWN_FIELDS = ("start", "end", "bytes", "goodput_bytes_per_s", "retransmitted_bytes", "error")
@@ -47,15 +46,6 @@ def read_json(path: Path) -> Json | None:
         message = f"{path} is no JSON ({error}). Fetch it again with --tags collect."
         raise RunError(message) from error
     return content
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def last_event(log: Path, name: str) -> Json:
@@ -120,11 +110,12 @@ def content_problem(image: Json, sent_digest: str | None, arrived: Json | None) 
 def arrivals(folder: Path, plan: Json) -> dict[str, Json]:
     """Size and digest by SERVER/ATTEMPT/IMAGE: of the files that came back, and of repeats as their servers told it."""
     received = folder / "received"
-    found: dict[str, Json] = {
-        path.relative_to(received).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
-        for path in received.rglob("*")
-        if path.is_file()
-    }
+    found: dict[str, Json] = {}
+    for path in received.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as stream:
+                about = {"bytes": path.stat().st_size, "sha256": sha256(stream)}
+            found[path.relative_to(received).as_posix()] = about
     for host in plan["hosts"]:
         told = read_json(folder / "logs" / host["name"] / "repeats.json") or {}
         found.update({f"{host['name']}/{path}": about for path, about in told.items()})
@@ -284,13 +275,6 @@ def compare(folder: Path) -> Json:
     }
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write the whole file or leave the former one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)
-
-
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
     """Options: run (folder of the run). Does not fail on a bad verdict, so that the report can be made first."""
 
@@ -309,6 +293,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
             run_data.check(compared, folder / "run.json")
         except (RunError, run_data.ReportError) as error:
             raise AnsibleActionFail(str(error)) from None  # Ansible repeats causes
-        write_whole(folder / "run.json", json.dumps(compared, indent=2) + "\n")
+        put_file(folder / "run.json", (json.dumps(compared, indent=2) + "\n").encode(), 0o644)
         result.update(changed=False, **compared["verdict"])
         return result

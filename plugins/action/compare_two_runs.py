@@ -15,15 +15,15 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 HEADINGS = ("mode", "A s", "B s", "change", "verdict", "because")
 
 
-def compare(a_folder: Path, b_folder: Path, threshold: float, templates: Path) -> dict[str, Any]:
+def compare(a_folder: Path, b_folder: Path, threshold: float) -> dict[str, Any]:
     """Write the comparison's page beside the runs; returns its text and the modes that got worse. Raises ReportError."""
     from module_utils.report import documents, history, pages, run_data, tables
 
     a, b = run_data.load(a_folder), run_data.load(b_folder)
     found = history.differences(a, b, threshold)
     page = a_folder.parent / f"compare-{a.run_id}-{b.run_id}.html"
-    maker = pages.Pages(templates)
-    documents.write_whole(page, maker.comparison(a, b, found, threshold))
+    maker = pages.Pages()
+    documents.write_text(page, maker.comparison(a, b, found, threshold))
     rows = [
         (
             one.mode,
@@ -50,7 +50,7 @@ def compare(a_folder: Path, b_folder: Path, threshold: float, templates: Path) -
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
-    """Options: a, b (folders of runs), threshold (share of the wall time from which a change counts), templates."""
+    """Options: a, b (folders of runs), threshold (share of the wall time from which a change counts)."""
 
     _requires_connection = False
 
@@ -61,12 +61,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, given = self.validate_argument_spec(
             {
-                **{name: {"type": "path", "required": True} for name in ("a", "b", "templates")},
+                **{name: {"type": "path", "required": True} for name in ("a", "b")},
                 "threshold": {"type": "float", "required": True},
             }
         )
         try:
-            found = compare(Path(given["a"]), Path(given["b"]), given["threshold"], Path(given["templates"]))
+            found = compare(Path(given["a"]), Path(given["b"]), given["threshold"])
         except ReportError as error:
             raise AnsibleActionFail(str(error)) from None  # Ansible repeats causes
         result.update(changed=False, **found)

@@ -13,21 +13,21 @@ from ansible.plugins.action import ActionBase
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 
-def render(folder: Path, templates: Path) -> str:
+def render(folder: Path) -> str:
     """Write the run's pages and tables and the index over all runs; returns the text for the terminal.
 
     Raises ReportError.
     """
     from module_utils.report import documents, pages, tables
 
-    maker = pages.Pages(templates)
+    maker = pages.Pages()
     run = documents.write_run(folder, maker)
     index = documents.write_index(folder.parent, maker)
     return tables.terminal(run, [f"Report: {folder / 'report.html'}", f"All runs: {index}"])
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
-    """Options: run (folder of the run), templates (folder of the pages' templates)."""
+    """Options: run (folder of the run)."""
 
     _requires_connection = False
 
@@ -36,10 +36,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         from module_utils.report.run_data import ReportError
 
         result: dict[str, Any] = super().run(tmp, task_vars)
-        options = {name: {"type": "path", "required": True} for name in ("run", "templates")}
-        _, given = self.validate_argument_spec(options)
+        _, given = self.validate_argument_spec({"run": {"type": "path", "required": True}})
         try:
-            result.update(changed=False, report_text=render(Path(given["run"]), Path(given["templates"])))
+            result.update(changed=False, report_text=render(Path(given["run"])))
         except ReportError as error:
             raise AnsibleActionFail(str(error)) from None  # Ansible repeats causes
         return result

@@ -1,4 +1,4 @@
-"""Ansible action on the controller: the page of a sweep over network conditions, made from its runs."""
+"""Ansible action on the controller: the page of a sweep over profiles, made from its runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
-    """Options: sweep (folder with its sweep.json, beside the runs it names), templates (folder of the pages' templates)."""
+    """Options: sweep (folder with its sweep.json, beside the runs it names)."""
 
     _requires_connection = False
 
@@ -24,10 +24,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types
         from module_utils.report.run_data import ReportError
 
         result: dict[str, Any] = super().run(tmp, task_vars)
-        options = {name: {"type": "path", "required": True} for name in ("sweep", "templates")}
-        _, given = self.validate_argument_spec(options)
+        _, given = self.validate_argument_spec({"sweep": {"type": "path", "required": True}})
         try:
-            page = documents.write_sweep(Path(given["sweep"]), pages.Pages(Path(given["templates"])))
+            page = documents.write_sweep(Path(given["sweep"]), pages.Pages())
         except ReportError as error:
             raise AnsibleActionFail(str(error)) from None  # Ansible repeats causes
         result.update(changed=False, report_text=f"Sweep: {page}")

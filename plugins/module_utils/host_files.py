@@ -1,9 +1,10 @@
-"""Files of a host, as root works with them: written whole, and trusted nowhere that another user may write."""
+"""Files of a host or of the controller: written whole, digested, and trusted nowhere that another user may write."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import pwd
 import stat
@@ -55,6 +56,14 @@ def open_file(path: str | Path, folder: int | None = None) -> BinaryIO:
         os.close(handle)
         raise OSError(errno.EINVAL, "no plain file", str(path))
     return os.fdopen(handle, "rb")
+
+
+def sha256(stream: BinaryIO) -> str:
+    """Hex digest of an open file."""
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def tail(path: Path, count: int) -> str:

@@ -307,7 +307,7 @@ def to_svg(topology: dict[str, Any]) -> str:
         for label, dy in zip(link_labels(links[node["name"]]), (-5, 15)):
             parts.append(_text((left + _HOST[0]) // 2 + 12, y + dy, label, "small"))
     names = ", ".join(f"{node['name']} ({node['role']}, {node['address']})" for node in nodes)
-    description = f"{len(nodes)} hosts on {switch} behind {nat['name']} ({nat['address']}): {names}. Impairment: {topology['profile']}."
+    description = f"{len(nodes)} hosts on {switch} behind {nat['name']} ({nat['address']}): {names}. Profile: {topology['profile']}."
     return _drawing(height, description, parts)
 
 

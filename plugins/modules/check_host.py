@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.udp_sockets import sockets_at
 
 DOCUMENTATION = r"""
 module: check_host
@@ -20,16 +21,6 @@ options:
   folder: {description: Directory that need not exist yet., type: path, required: true}
   free_bytes: {description: Bytes that must be free for it., type: int, required: true}
 """
-
-SOCKET_LISTS = (Path("/proc/net/udp"), Path("/proc/net/udp6"))
-# Column of the socket's inode in these lists.
-INODE = 9
-
-
-def sockets_at(port: int) -> set[str]:
-    """Inodes of the UDP sockets bound to the port."""
-    rows = [row.split() for path in SOCKET_LISTS if path.exists() for row in path.read_text().splitlines()[1:]]
-    return {row[INODE] for row in rows if int(row[1].rpartition(":")[2], 16) == port}
 
 
 def link_target(link: Path) -> str:

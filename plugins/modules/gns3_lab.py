@@ -8,7 +8,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gns3_api import Api, Gns3Error
 from ansible.module_utils.gns3_project import CLOUD, ETHERNET_SWITCH, Lab, Wishes
-from ansible.module_utils.processes import reserve
+from ansible.module_utils.host_files import put_file
 
 DOCUMENTATION = r"""
 module: gns3_lab
@@ -34,11 +34,6 @@ options:
     type: str
     choices: [present, absent, status, impaired, linked, captured]
     default: present
-  run_pid:
-    description: Process on the controller that a lab that is V(present) belongs to until it ends; 0 for nobody's. Another's V(present) is refused.
-    type: int
-    default: 0
-  run_file: {description: Where that is noted on the controller., type: path}
   host: {description: The host that V(linked) and V(captured) are about., type: str, default: ''}
   link: {description: What V(linked) makes of the cable., type: str, choices: [up, down], default: up}
   capture: {description: What V(captured) does., type: str, choices: [start, stop], default: start}
@@ -80,8 +75,6 @@ ARGUMENTS: dict[str, Any] = {
         "choices": ["present", "absent", "status", "impaired", "linked", "captured"],
         "default": "present",
     },
-    "run_pid": {"type": "int", "default": 0},
-    "run_file": {"type": "path"},
     "host": {"type": "str", "default": ""},
     "link": {"type": "str", "choices": ["up", "down"], "default": "up"},
     "capture": {"type": "str", "choices": ["start", "stop"], "default": "start"},
@@ -89,34 +82,11 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def save(content: bytes, path: Path) -> None:
-    """Write the whole file or leave the former one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
-
-
-def belong_to(pid: int, file: Path, project: str) -> None:
-    """Let nobody else bring the lab up while the process runs. Raises Gns3Error when another one that still runs has it."""
-    try:
-        holder = reserve(file, pid)
-    except OSError as error:
-        raise Gns3Error(f"{file} cannot be written: {error.strerror}. Run as its owner, or remove it.") from error
-    if holder is not None:
-        raise Gns3Error(
-            f"The lab of project {project} belongs to a run that has not ended (process {holder}); let it end, or use a lab of your own: "
-            "another lab_id, and addresses that nobody has (docs/gns3.md, A class on one server)."
-        )
-
-
 def bring_about(api: Api, options: dict[str, Any], check: bool) -> dict[str, Any]:
     """Do what the state asks for on a server that is connected; returns the module's result. Raises Gns3Error."""
     lab = Lab(api, Wishes(**{name: options[name] for name in WISHES}), options["topology"], check)
     state, host = options["state"], options["host"]
     if state == "present":
-        if options["run_file"] and not check:
-            belong_to(options["run_pid"], Path(options["run_file"]), lab.wishes.project)
         lab.present()
     elif state == "absent":
         lab.absent()
@@ -129,7 +99,9 @@ def bring_about(api: Api, options: dict[str, Any], check: bool) -> dict[str, Any
     elif state == "captured":
         captured = lab.stop_capture(host)
         if captured is not None and not check:
-            save(captured, Path(options["capture_file"]))
+            file = Path(options["capture_file"])
+            file.parent.mkdir(parents=True, exist_ok=True)
+            put_file(file, captured, 0o644)
     return {"changed": bool(lab.changes), "changes": lab.changes, "lab": lab.status()}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import io
 import json
 import os
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.host_files import open_file
+from ansible.module_utils.host_files import open_file, sha256
 
 COMMAND_LIMIT_S = 20
 SIOCGIFMTU = 0x8921
@@ -158,14 +157,6 @@ def pack(archive: tarfile.TarFile, items: list[dict[str, Any]]) -> list[str]:
         else:
             add_found(archive, item["into"], path)
     return missing
-
-
-def sha256(stream: BinaryIO) -> str:
-    """Hex digest of an open file."""
-    digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.host_files import put_file
 from ansible.module_utils.processes import lives, note_of
 
 DOCUMENTATION = r"""
@@ -69,9 +70,7 @@ def start(address: str, folder: Path, note: Path) -> None:
             raise OSError(said[-1] if said else f"it did not listen within {START_TIMEOUT_S:g} s")
         time.sleep(POLL_S)
     process.returncode = 0  # it is meant to outlive this module, so nobody waits for it
-    unfinished = note.with_suffix(".new")
-    unfinished.write_text(json.dumps({**note_of(process.pid), "address": address}))
-    unfinished.replace(note)
+    put_file(note, json.dumps({**note_of(process.pid), "address": address}).encode(), 0o644)
 
 
 def stop(server: dict[str, Any], note: Path) -> None:

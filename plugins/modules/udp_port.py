@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.host_files import tail
+from ansible.module_utils.udp_sockets import sockets_at
 
 DOCUMENTATION = r"""
 module: udp_port
@@ -20,20 +21,8 @@ options:
   host: {description: Name of the host for the error text., type: str, required: true}
 """
 
-SOCKET_LISTS = (Path("/proc/net/udp"), Path("/proc/net/udp6"))
 POLL_S = 0.05
 TAIL_LINES = 15
-
-
-def bound_ports(listing: str) -> set[int]:
-    """The local ports in the text of /proc/net/udp or udp6."""
-    rows = (line.split() for line in listing.splitlines()[1:])
-    return {int(row[1].rpartition(":")[2], 16) for row in rows if len(row) > 1}
-
-
-def is_bound(port: int) -> bool:
-    """Whether any socket of this host is bound to the UDP port."""
-    return any(port in bound_ports(path.read_text()) for path in SOCKET_LISTS if path.exists())
 
 
 def main() -> None:
@@ -51,7 +40,7 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(skipped=True, skip_reason="check mode started no service, so no port is waited for")
     deadline = time.monotonic() + timeout_s
-    while not is_bound(port):
+    while not sockets_at(port):
         if time.monotonic() > deadline:
             logs = "\n".join(tail(Path(path), TAIL_LINES) for path in module.params["log_files"])
             module.fail_json(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import re
 import shutil
@@ -205,8 +206,13 @@ class Machine:
     def start_docker(self) -> None:
         """Start Debian's Docker daemon, without networks of its own. Raises programs.MissingError."""
         self.path.append(programs.search_path(programs.docker()))
+        # Without it Docker keeps its id in /etc/docker, which is this machine's own. No option says the same.
+        settings = self.folder / "docker.json"
+        settings.write_text(json.dumps({"deprecated-key-path": str(self.folder / "docker-key.json")}))
         command = [
             "dockerd",
+            "--config-file",
+            str(settings),
             "--data-root",
             str(self.folder / "docker"),
             "--exec-root",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,7 +65,7 @@ def test_unknown_profile_is_refused_before_anything_runs(lab: Lab) -> None:
     assert lab.run_ids() == before
 
 
-@pytest.mark.parametrize("failure", ["receiver_killed", "host_cut_off"])
+@pytest.mark.parametrize("failure", ["receiver_killed", "host_rebooted", "host_cut_off"])
 def test_transfer_survives_the_failure_of_its_server(lab: Lab, failure: str) -> None:
     before = lab.run_ids()
     played = lab.play("playbooks/scenario.yml", "-e", f"scenario_failure={failure}")
@@ -73,7 +74,7 @@ def test_transfer_survives_the_failure_of_its_server(lab: Lab, failure: str) -> 
     document = lab.document(new)
     assert document["verdict"] == {"passed": True, "reasons": []}
     transfer = next(found for found in document["modes"][0]["transfers"] if found["server"] == "alpine-3")
-    if failure == "receiver_killed":  # the new process knows only what the old one had put on disk
+    if failure != "host_cut_off":  # the new process knows only what the old one had put on disk
         log = (lab.results / new / "logs" / "alpine-3" / "receiver.log").read_text(encoding="utf-8")
         events = [json.loads(line) for line in log.splitlines()]
         accepted = [event for event in events if event["event"] == "accepted" and event["label"].startswith(new)]
@@ -82,6 +83,16 @@ def test_transfer_survives_the_failure_of_its_server(lab: Lab, failure: str) -> 
         assert (
             transfer["engine"]["sessions"] == 2
         )  # the outage lay within: the client gave up and offered the file again
+
+
+def test_second_run_on_one_lab_is_refused_while_the_first_lives(lab: Lab) -> None:
+    with subprocess.Popen(["sleep", "600"]) as first:
+        held = lab.play("playbooks/lab_up.yml", "-e", f"lab_controller_pid={first.pid}")
+        assert held.status == 0, held.explain()
+        second = lab.play("playbooks/lab_up.yml")
+        first.kill()
+    assert second.status != 0
+    assert f"lab '{LAB_ID}' belongs to a run that has not ended (process {first.pid})" in second.explain()
 
 
 def test_make_status_tells_hosts_and_links(lab: Lab) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from alpinelab.link import TUNNEL_DEVICE, EmulatedLink, emulated_link, network_namespace
+from alpinelab.link import TUNNEL_DEVICE, EmulatedLink, network_namespace
+
+from tests.namespaces import ADDRESSES, DEVICE, MACS, linked_namespaces
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not Path(TUNNEL_DEVICE).exists(), reason="network namespaces and TAP devices need root"
@@ -28,7 +29,6 @@ PAYLOAD = bytes(186)
 FRAME_BYTES = 14 + 20 + 8 + 8 + len(PAYLOAD)
 SIGMAS = 5
 SO_RCVBUFFORCE = 33
-ADDRESSES = ("192.0.2.1", "192.0.2.2")
 
 
 @dataclass
@@ -57,33 +57,19 @@ class Probe:
 
 @pytest.fixture(scope="module")
 def probe() -> Iterator[Probe]:
-    names = [f"link-test-{os.getpid()}-{end}" for end in "ab"]
-    try:
-        for name in names:
-            subprocess.run(["ip", "netns", "add", name], check=True)
-        spaces = [f"/run/netns/{name}" for name in names]
-        with emulated_link((spaces[0], "wire0"), (spaces[1], "wire0"), {}, {}) as link:
-            for name, address in zip(names, ADDRESSES, strict=True):
-                # A neighbour known for good: lost ARP is not what is measured.
-                orders = (
-                    f"address add {address}/24 dev wire0\nlink set wire0 address 02:00:00:00:00:{address[-1]:>02} up\n"
-                )
-                other = next(found for found in ADDRESSES if found != address)
-                orders += f"neigh replace {other} lladdr 02:00:00:00:00:{other[-1]:>02} dev wire0\n"
-                subprocess.run(["ip", "-n", name, "-batch", "-"], input=orders, text=True, check=True)
-            with network_namespace(spaces[0]):
-                near = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            with network_namespace(spaces[1]):
-                far = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            with near, far:
-                far.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
-                far.bind((ADDRESSES[1], 9))
-                far.settimeout(1)
-                near.connect((ADDRESSES[1], 9))
-                yield Probe(link, near, far)
-    finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "delete", name], check=False, stderr=subprocess.DEVNULL)
+    with linked_namespaces() as pair:
+        for side, other in ((0, 1), (1, 0)):  # known for good: lost ARP is not what is measured
+            pair.ip(side, "neigh", "replace", ADDRESSES[other], "lladdr", MACS[other], "dev", DEVICE)
+        with network_namespace(pair.path(0)):
+            near = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with network_namespace(pair.path(1)):
+            far = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with near, far:
+            far.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
+            far.bind((ADDRESSES[1], 9))
+            far.settimeout(1)
+            near.connect((ADDRESSES[1], 9))
+            yield Probe(pair.link, near, far)
 
 
 def assert_binomial(found: int, chance: float) -> None:

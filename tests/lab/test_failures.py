@@ -70,7 +70,7 @@ def test_everything_wrong_with_what_was_asked_for_is_told_at_once(lab: Lab) -> N
 
 @pytest.mark.parametrize(
     ("option", "value", "golden"),
-    [("--tags", "multithread", "tags"), ("--skip-tags", "multi_thread", "skipped"), ("--limit", "clients", "limit")],
+    [("--tags", "multithread", "tags"), ("--skip-tags", "multi_thread", "skipped")],
 )
 def test_an_option_that_would_leave_out_too_much_is_told(lab: Lab, option: str, value: str, golden: str) -> None:
     assert_told(lab.play(MAIN_JOB, option, value), golden)

@@ -163,17 +163,6 @@ def test_ended_relay_is_replaced(lab: ProgramLab) -> None:
     assert ping(lab)[1] >= 40
 
 
-def test_second_run_on_one_lab_is_refused_while_the_first_lives(lab: ProgramLab) -> None:
-    lab.call("down")  # the run that brings the lab up has it too
-    with subprocess.Popen(["sleep", "600"]) as first:
-        lab.call("up", "--run", str(first.pid))
-        second = lab.run("up", "--run", str(os.getpid()))
-        assert second.returncode == 1
-        assert f"belongs to a run that has not ended (process {first.pid})" in second.stderr
-        first.kill()
-    lab.call("up")
-
-
 def test_kernel_s_rules_impair_where_there_is_nothing_else(tmp_path: Path) -> None:
     lab = ProgramLab(tmp_path / "rules")
     lab.call("up", "--impair-by", "nftables")

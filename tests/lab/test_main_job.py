@@ -140,6 +140,12 @@ def test_run_json_keeps_to_its_schema(document: dict[str, Any], run_schema: Path
     jsonschema.validate(document, json.loads(run_schema.read_text(encoding="utf-8")))
 
 
+def test_sample_images_are_a_small_and_a_large_one(document: dict[str, Any]) -> None:
+    small, large = (image["bytes"] for image in document["images"])
+    assert 200_000 < small < 400_000
+    assert 2_500_000 < large < 3_500_000
+
+
 def test_every_mode_brought_every_image_unharmed(lab: Lab, run_id: str, document: dict[str, Any]) -> None:
     assert document["verdict"] == {"passed": True, "reasons": []}
     assert [mode["mode"] for mode in document["modes"]] == list(MODES)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from alpinelab.link import EmulatedLink, emulated_link
+
+from tests.namespaces import ADDRESSES, DEVICE, Pair, linked_namespaces
 
 from .conftest import Outcome, ReceiverProcess, SendProcess, System
 
@@ -20,8 +19,6 @@ pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not Path("/dev/net/tun").exists(), reason="namespaces and TAP devices need root"
 )
 
-DEVICE = "wire0"
-RECEIVER_ADDRESS = "192.0.2.2"
 IMPAIRMENTS = {
     "5 % loss": {"delay_ms": 5.0, "loss_pct": 5.0},
     "20 % loss": {"delay_ms": 5.0, "loss_pct": 20.0},
@@ -43,44 +40,31 @@ LONG_IMPAIRMENTS = {
 }  # fmt: skip
 
 
-def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True)
-
-
 class Wire:
     """Two hosts and the link between them."""
 
-    def __init__(self, namespaces: tuple[str, str], link: EmulatedLink) -> None:
-        self._namespaces, self._link = namespaces, link
-        self.sender, self.receiver = (System(prefix=("ip", "netns", "exec", name)) for name in namespaces)
+    def __init__(self, pair: Pair) -> None:
+        self._pair = pair
+        self.sender, self.receiver = (System(prefix=("ip", "netns", "exec", name)) for name in pair.names)
 
     def impair(self, impairment: dict[str, float]) -> None:
-        self._link.change(impairment, impairment)
+        self._pair.link.change(impairment, impairment)
 
     def set_mtu_at_the_sender(self, size: int) -> None:
-        ip("-n", self._namespaces[0], "link", "set", DEVICE, "mtu", str(size))
+        self._pair.ip(0, "link", "set", DEVICE, "mtu", str(size))
 
 
 @pytest.fixture
 def wire() -> Iterator[Wire]:
-    """Two namespaces of this test's own; they go with it."""
-    names = (f"uxt-{os.getpid()}-a", f"uxt-{os.getpid()}-b")
-    with contextlib.ExitStack() as undo:
-        for name in names:
-            ip("netns", "add", name)
-            undo.callback(ip, "netns", "delete", name)
-        ends = [(f"/run/netns/{name}", DEVICE) for name in names]
-        link = undo.enter_context(emulated_link(ends[0], ends[1], {}, {}))
-        for number, name in enumerate(names, 1):
-            ip("-n", name, "address", "add", f"192.0.2.{number}/24", "dev", DEVICE)
-            ip("-n", name, "link", "set", DEVICE, "up")
-        yield Wire(names, link)
+    """Two hosts of this test's own; they go with it."""
+    with linked_namespaces() as pair:
+        yield Wire(pair)
 
 
 @pytest.fixture
 def receiver(wire: Wire, start_receiver: StartReceiver) -> ReceiverProcess:
     """A receiver at the far end."""
-    return start_receiver(bind=f"{RECEIVER_ADDRESS}:0", system=wire.receiver)
+    return start_receiver(bind=f"{ADDRESSES[1]}:0", system=wire.receiver)
 
 
 def assert_arrives(outcome: Outcome, source: Path, receiver: ReceiverProcess) -> None:

@@ -10,11 +10,8 @@ from pathlib import Path
 import pytest
 from module_utils.report import documents, pages
 
-from tests.project import ROOT
 from tests.report import examples
 from tests.report.browser import Browser
-
-TEMPLATES = ROOT / "roles" / "report" / "templates"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,7 +29,7 @@ class Results:
 
 @pytest.fixture(scope="session")
 def maker() -> pages.Pages:
-    return pages.Pages(TEMPLATES)
+    return pages.Pages()
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ VIEWS = {
 def comparison(results: Results, maker: pages.Pages) -> Path:
     a, b = (run_data.load(results.runs[name]) for name in ("passed", "failed"))
     page = results.folder / "compare.html"
-    documents.write_whole(page, maker.comparison(a, b, history.differences(a, b, 0.2), 0.2))
+    documents.write_text(page, maker.comparison(a, b, history.differences(a, b, 0.2), 0.2))
     return page
 
 

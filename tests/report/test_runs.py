@@ -14,7 +14,6 @@ from module_utils.report.run_data import ReportError, Spread, spread
 from udpxfer.modes import MODES
 
 from tests.report import examples
-from tests.report.conftest import TEMPLATES
 
 
 def test_median_and_quartiles() -> None:
@@ -61,16 +60,16 @@ def test_what_is_no_run_is_refused_with_the_way_out(tmp_path: Path, content: str
         (tmp_path / "run.json").write_text(content, encoding="utf-8")
     before = sorted(tmp_path.iterdir())
     with pytest.raises(ReportError, match=told):
-        render_run.render(tmp_path, TEMPLATES)
+        render_run.render(tmp_path)
     assert sorted(tmp_path.iterdir()) == before
 
 
 def test_rendering_again_writes_the_same(tmp_path: Path) -> None:
     folder = examples.passed(tmp_path / "20261123T120000Z")
-    text = render_run.render(folder, TEMPLATES)
+    text = render_run.render(folder)
     first = {path.name: path.read_bytes() for path in folder.glob("*.*")}
     assert {"report.html", "report.md", "results.csv", "junit.xml", "run.json"} <= first.keys()
-    assert render_run.render(folder, TEMPLATES) == text
+    assert render_run.render(folder) == text
     assert {path.name: path.read_bytes() for path in folder.glob("*.*")} == first
 
 
@@ -109,7 +108,7 @@ class TestTwoRuns:
     def test_a_mode_that_fails_now_is_a_regression(self, tmp_path: Path) -> None:
         a = examples.passed(tmp_path / "20261123T120000Z")
         b = examples.failed(tmp_path / "20261123T120001Z")
-        result = compare_two_runs.compare(a, b, 0.2, TEMPLATES)
+        result = compare_two_runs.compare(a, b, 0.2)
         assert [text.partition(" ")[0] for text in result["regressions"]] == list(MODES)
         assert "Verdict: REGRESSION" in result["report_text"]
         assert (tmp_path / "compare-20261123T120000Z-20261123T120001Z.html").is_file()
@@ -117,7 +116,7 @@ class TestTwoRuns:
     def test_other_conditions_are_named(self, tmp_path: Path) -> None:
         a = examples.passed(tmp_path / "20261123T120000Z")
         b = examples.own_hosts(tmp_path / "20261123T120001Z")
-        text = compare_two_runs.compare(a, b, 0.2, TEMPLATES)["report_text"]
+        text = compare_two_runs.compare(a, b, 0.2)["report_text"]
         assert "  - network: lossy in A, as it is in B" in text
         assert "Verdict: NO REGRESSION" in text
 
@@ -125,7 +124,7 @@ class TestTwoRuns:
         a = examples.compared(examples.make_run(tmp_path / "20261123T120000Z", modes=("multi_thread",)))
         b = examples.compared(examples.make_run(tmp_path / "20261123T120001Z", modes=("multi_process",)))
         with pytest.raises(ReportError, match="no mode in common"):
-            compare_two_runs.compare(a, b, 0.2, TEMPLATES)
+            compare_two_runs.compare(a, b, 0.2)
 
 
 def test_index_names_runs_that_cannot_be_read(tmp_path: Path, maker: pages.Pages) -> None:
@@ -170,10 +169,12 @@ def test_a_sweep_shows_in_the_reports_of_its_runs(tmp_path: Path, maker: pages.P
     points = history.sweep_points(history.sweep_runs(sweep))
     assert len(points) == 3 * len(MODES)
     for run in tmp_path.glob("2*Z"):
-        assert "Goodput against impairment" in (run / "report.html").read_text(encoding="utf-8")
+        assert "Goodput under each network profile" in (run / "report.html").read_text(encoding="utf-8")
     shutil.rmtree(sweep)
     documents.write_run(tmp_path / "20261123T130000Z", maker)
-    assert "Goodput against impairment" not in (tmp_path / "20261123T130000Z/report.html").read_text(encoding="utf-8")
+    assert "Goodput under each network profile" not in (tmp_path / "20261123T130000Z/report.html").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize("content", ["", "{}", '[{"profile": "clean"}]', "[1]"])

@@ -69,8 +69,8 @@ def test_new_mode_is_offered_tagged_and_sends(copy: Path) -> None:
     run_in(copy, "pytest", "-q", "tests/report/test_formats.py", "-k", "explained")
 
 
-def test_new_impairment_is_on_every_link(copy: Path) -> None:
-    for change in changes("Add an impairment"):
+def test_new_profile_is_on_every_link(copy: Path) -> None:
+    for change in changes("Add a profile, or an impairment"):
         apply(change, copy)
     made = topology.load(copy / "inventory/group_vars/all/lab.yml", {"lab_impairment": "dsl"})
     assert {link["to_host"]["rate_mbit"] for link in made["links"]} == {50}

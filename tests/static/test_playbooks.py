@@ -16,6 +16,10 @@ from tools import mode_docs, role_docs
 PLAYBOOKS = [ROOT / "run_all.yml", *sorted((ROOT / "playbooks").glob("*.yml"))]
 EXAMPLE = ROOT / "inventory" / "real.example.yml"
 INVENTORIES = sorted((ROOT / "inventory").glob("*.yml"))
+LOCALHOST_FIRST = (
+    "run_all.yml",
+    *(f"playbooks/{name}.yml" for name in ("compare", "lab_up", "report", "scenario", "sweep")),
+)
 
 
 def tags_of(entry: dict[str, object]) -> list[str]:
@@ -65,7 +69,7 @@ def test_each_of_a_class_has_a_project_of_its_own() -> None:
 
 def test_a_lab_with_another_network_has_its_images_there() -> None:
     nat = '{"lab_nat": {"name": "N", "address": "10.9.0.1/24"}}'
-    result = run("ansible", "-i", "inventory/lab.yml", "-e", nat, "localhost", "-m", "debug", "-a", "var=run_images")
+    result = run("ansible", "-i", "inventory/lab.yml", "-e", nat, "localhost", "-m", "debug", "-a", "var=image_urls")
     assert result.returncode == 0, result.stdout
     assert re.findall(r"http://\S+", result.stdout) == ["http://10.9.0.1/image1.jpg", "http://10.9.0.1/image2.png"]
 
@@ -108,6 +112,21 @@ def test_a_main_job_for_another_playbook_gets_the_command_line_of_that_one(tmp_p
     assert command[3:-1] == [f"--extra-vars={value}" for value in (*given, own)]
     last = json.loads(command[-1].removeprefix("--extra-vars="))  # the last one wins
     assert last == {"lab_impairment": "wan", "lab_controller_pid": last["lab_controller_pid"]}
+
+
+@pytest.mark.parametrize(
+    ("playbook", "options", "told"),
+    [
+        *((name, ("--limit", "clients"), "--limit leaves out localhost, ") for name in LOCALHOST_FIRST),
+        ("run_all.yml", ("--skip-tags", "always"), "--skip-tags always leaves out the check "),
+        ("run_all.yml", ("--skip-tags", "tagged"), "--skip-tags tagged leaves out the check "),
+    ],
+)
+def test_options_that_leave_out_too_much_are_told(playbook: str, options: tuple[str, ...], told: str) -> None:
+    result = run("ansible-playbook", "-i", "inventory/lab.yml", playbook, *options)
+    assert result.returncode != 0
+    assert told in result.stdout
+    assert "TASK" not in result.stdout
 
 
 def test_main_job_only_imports_playbooks() -> None:

@@ -31,6 +31,7 @@ CALLS = {
     "RunError",
     "ReportError",
     "fail_json",
+    "SystemExit",
 }
 FOLDERS = ("plugins", "roles")
 HOLE = "\0"

@@ -211,7 +211,7 @@ def cpu(run: RunData) -> Json:
 
 
 def sweep(points: Sequence[Json]) -> Json:
-    """Goodput under each impairment, a line of points for each mode, in the order of the sweep."""
+    """Goodput under each profile, a line of points for each mode, in the order of the sweep."""
     names = list(dict.fromkeys(point["mode"] for point in points))
     return lines_of(
         points,

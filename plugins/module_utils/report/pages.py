@@ -1,4 +1,4 @@
-"""Pages for people, made by the templates of role `report` from the data model."""
+"""Pages for people, made from the data model by the templates beside this file."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ def figures(run: RunData) -> list[Figure]:
 
 
 def sweep_figure(runs: Sequence[tuple[str, RunData]]) -> Figure:
-    """Goodput under each impairment of a sweep."""
+    """Goodput under each profile of a sweep."""
     points = history.sweep_points(runs)
     return figure(
-        "sweep", "Goodput against impairment", sentences.sweep(points), charts.sweep(points) if points else None
+        "sweep", "Goodput under each network profile", sentences.sweep(points), charts.sweep(points) if points else None
     )
 
 
@@ -227,11 +227,11 @@ def topology_svg(run: RunData) -> Markup:
 
 
 class Pages:
-    """The templates of a folder."""
+    """The templates, ready to render."""
 
-    def __init__(self, templates: Path) -> None:
+    def __init__(self) -> None:
         self._environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(templates),
+            loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
             autoescape=jinja2.select_autoescape(["html.j2"]),
             trim_blocks=True,
             lstrip_blocks=True,

@@ -121,7 +121,7 @@ def cpu(run: RunData) -> str:
 
 
 def sweep(points: Sequence[Json]) -> str:
-    """Best goodput under the first and under the worst conditions."""
+    """Under which profile the best goodput was highest, and under which lowest."""
     best: dict[str, Json] = {}
     for point in points:
         if point["goodput"] > best.get(point["profile"], {"goodput": -1.0})["goodput"]:

@@ -140,7 +140,7 @@ def test_lab_belongs_to_one_run_at_a_time(lab: Gns3Lab) -> None:
     second = lab.play("playbooks/lab_up.yml")
     assert second.status != 0
     assert "belongs to a run that has not ended (process 1)" in second.explain()
-    (lab.state / "run.json").unlink()
+    (ROOT / ".lab" / f"gns3-{lab.lab_id}.run.json").unlink()
 
 
 def test_infra_checks_pass(lab: Gns3Lab) -> None:

@@ -41,10 +41,8 @@ def process() -> Iterator[int]:
         running.kill()
 
 
-def up(
-    lab: labs.Lab, description: config.Description = DESCRIPTION, *, check: bool = False, run_pid: int = 0
-) -> dict[str, Any]:
-    return labs.up(lab, description, print, timeout_s=1.0, impair_by="auto", run_pid=run_pid, check=check)
+def up(lab: labs.Lab, description: config.Description = DESCRIPTION, *, check: bool = False) -> dict[str, Any]:
+    return labs.up(lab, description, print, timeout_s=1.0, impair_by="auto", check=check)
 
 
 def note(pid: int, *, started: int | None = None, boot_id: str | None = None) -> str:
@@ -153,24 +151,6 @@ def test_other_hosts_than_those_that_run_are_refused(
     with pytest.raises(LabError, match="other hosts or addresses; take it down first"):
         up(lab, other)
     assert system.started(process) is not None
-
-
-def test_starting_keeps_the_claim_and_down_drops_it(
-    lab: labs.Lab, process: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_image(*_: object) -> Path:
-        raise LabError("no image")
-
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(labs, "require", lambda *_: None)
-    monkeypatch.setattr(labs, "_image", no_image)
-    with pytest.raises(LabError, match="no image"):
-        up(lab, run_pid=process)
-    with pytest.raises(LabError, match=f"belongs to a run that has not ended \\(process {process}\\)"):
-        up(lab, run_pid=os.getpid())
-    labs.down(lab)
-    with pytest.raises(LabError, match="no image"):
-        up(lab, run_pid=os.getpid())
 
 
 def test_without_root_and_subordinate_ids_the_error_names_the_other_ways(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from module_utils.udp_sockets import sockets_at
 from modules import check_host
 
 from tests.unit.plugins.modules_in_process import run_module
@@ -43,7 +44,7 @@ def test_who_has_the_port_is_named(capsys: pytest.CaptureFixture[str], taken: in
 
 
 def test_the_program_itself_may_have_the_port(capsys: pytest.CaptureFixture[str], taken: int) -> None:
-    mine = next(iter(check_host.owners(check_host.sockets_at(taken))))[0]
+    mine = next(iter(check_host.owners(sockets_at(taken))))[0]
     assert not check(capsys, udp_port=taken, program=mine).get("failed"), sys.argv
 
 

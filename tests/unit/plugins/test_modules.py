@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from modules import run_program, udp_port
+from module_utils.udp_sockets import sockets_at
+from modules import run_program
 
 from tests.unit.plugins.modules_in_process import run_module
 
@@ -171,10 +172,10 @@ class TestUdpPort:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
             bound.bind(("127.0.0.1", 0))
             port = bound.getsockname()[1]
-            assert udp_port.is_bound(port)
+            assert sockets_at(port)
             result = run_module("udp_port", capsys, port=port, timeout_s=5, host="alpine-1")
         assert not result.get("failed")
-        assert not udp_port.is_bound(port)
+        assert not sockets_at(port)
 
     def test_a_free_port_is_an_error_with_host_and_log(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]

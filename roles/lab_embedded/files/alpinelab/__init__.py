@@ -5,7 +5,6 @@ image.py    the base image: Alpine tree and signed package repository, built onc
 config.py   what a lab is (nodes, addresses, folder) and every text file made from it
 lab.py      controller side: up, down, status, connect
 holder.py   inside: the process that is the switch and starts the hosts (host-init.sh)
-samples.py  the image files that nat1 serves
 
-Python standard library only, except samples.py (Pillow).
+Python standard library only.
 """

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import config, holder, image, lab, samples
+from . import config, holder, image, lab
 from .impair import MECHANISMS
 from .system import LabError
 
@@ -24,7 +24,6 @@ VERBS = {
     "link": "pull or plug a host's cable",
     "capture": "record what passes a host's port (pcap)",
     "connect": "connect ssh to a host (ProxyCommand with ProxyUseFdpass)",
-    "samples": "draw the sample images into this folder, for other labs",
     "image": "build the Alpine image (part of up)",
     "hold": "be the lab (started by up)",
 }
@@ -44,7 +43,6 @@ def main() -> int:
         commands[verb].add_argument("--check", action="store_true", help="say what would change, change nothing")
     up = commands["up"].add_argument
     up("--timeout", type=float, default=60.0, metavar="SECONDS", help="for SSH to answer (60)")
-    up("--run", type=int, default=0, metavar="PID", help="keep others' `up` away until this process ends")
     up(
         "--impair-by",
         default="auto",
@@ -87,7 +85,6 @@ def _run(given: argparse.Namespace) -> dict[str, Any] | None:
             _say,
             timeout_s=given.timeout,
             impair_by=given.impair_by,
-            run_pid=given.run,
             check=given.check,
         ),
         "down": lambda: lab.down(the_lab, given.check),
@@ -96,7 +93,6 @@ def _run(given: argparse.Namespace) -> dict[str, Any] | None:
         "impair": lambda: lab.impair(the_lab, config.parse(sys.stdin.read()), given.check),
         "link": lambda: lab.ask(the_lab, "link", host=given.host, up=given.state == "up", check=given.check),
         "capture": lambda: lab.capture(the_lab, given.host, given.file, given.check),
-        "samples": lambda: samples.publish(the_lab.folder, _say),
         "connect": lambda: lab.connect(the_lab, given.host, given.port),
         "image": lambda: {"image": str(image.ensure(_say))},
         "hold": lambda: holder.hold(the_lab.folder, given.image, given.impair_by),

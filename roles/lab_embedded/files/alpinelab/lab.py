@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import config, control, image, samples
+from . import config, control, image
 from .holder import GO
 from .image import Say
 from .system import POLL_S, SEARCH_PATH, LabError, boot_id, locked, require, run, started, write_atomically
@@ -65,11 +65,6 @@ class Lab:
         """Notes the holder."""
         return self.folder / "state.json"
 
-    @property
-    def claim_file(self) -> Path:
-        """Notes the process that the lab belongs to."""
-        return self.folder / "run.json"
-
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """One command at a time changes a lab."""
         return locked(self.folder / "lock", LOCK_TIMEOUT_S, f"another command works on lab '{self.id}'")
@@ -102,18 +97,14 @@ class Lab:
 
 
 def up(
-    lab: Lab, description: config.Description, say: Say, *, timeout_s: float, impair_by: str, run_pid: int, check: bool
+    lab: Lab, description: config.Description, say: Say, *, timeout_s: float, impair_by: str, check: bool
 ) -> dict[str, Any]:
-    """Bring the lab up as described and wait until every host answers with an SSH banner; what is so already stays.
-
-    The lab belongs to process `run_pid` (0: nobody) until that ends; another's `up` is refused meanwhile.
-    """
+    """Bring the lab up as described and wait until every host answers with an SSH banner; what is so already stays."""
     if not config.ID.fullmatch(lab.id):
         raise LabError(f"lab id '{lab.id}': use up to 32 of A-Z, a-z, 0-9, '-' and '_'")
     if check:
         return {"changed": lab.holder() is None or _converge(lab, description, time.monotonic() + timeout_s, check)}
     with lab.lock():
-        _reserve(lab, run_pid)
         if (running := lab.holder()) is not None and lab.description() != description:
             raise LabError(f"lab '{lab.id}' is up with other hosts or addresses; take it down first: make down")
         if running is not None and not lab.image_is_there():
@@ -133,15 +124,13 @@ def up(
 
 
 def down(lab: Lab, check: bool = False) -> dict[str, Any]:
-    """End the lab and all that belongs to it; keys, logs and sample images stay in its folder."""
+    """End the lab and all that belongs to it; keys, logs and what NAT1 serves stay in its folder."""
     if not lab.folder.is_dir():
         return {"changed": False}
     if check:
         return {"changed": lab.holder() is not None}
     with lab.lock():
-        changed = _stop(lab)
-        lab.claim_file.unlink(missing_ok=True)
-    return {"changed": changed}
+        return {"changed": _stop(lab)}
 
 
 def status(lab: Lab) -> dict[str, Any]:
@@ -198,23 +187,6 @@ def execute(lab: Lab, host: str, command: list[str]) -> NoReturn:
     os.execvpe(ssh[0], ssh, {**os.environ, "PATH": SEARCH_PATH})  # noqa: S606 no shell is meant
 
 
-def _reserve(lab: Lab, run_pid: int) -> None:
-    """Note which process the lab belongs to. Raises LabError when another one that still runs has it."""
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        note = json.loads(lab.claim_file.read_text())
-        if _lives(note) and note["pid"] != run_pid:
-            raise LabError(
-                f"lab '{lab.id}' belongs to a run that has not ended (process {note['pid']}); let it end, or use another lab: "
-                "-e lab_id=second"
-            )
-    write_atomically(lab.claim_file, json.dumps(_note(run_pid)) + "\n")
-
-
-def _note(pid: int) -> dict[str, Any]:
-    """Names a process for good."""
-    return {"boot_id": boot_id(), "pid": pid, "started": started(pid)}
-
-
 def _lives(note: dict[str, Any]) -> bool:
     """True while the process of a note runs."""
     return note["boot_id"] == boot_id() and note["started"] is not None and started(note["pid"]) == note["started"]
@@ -227,7 +199,6 @@ def _start(lab: Lab, description: config.Description, say: Say, impair_by: str) 
     root = _image(in_namespace, lab, say)
     for name in ("host_keys", "logs", "mnt", "www"):
         (lab.folder / name).mkdir(parents=True, exist_ok=True)
-    samples.publish(lab.folder / "www", say)
     _write_files(lab, description, root)
     say(f"starting {len(description.nodes)} hosts")
     for old in (lab.folder / "logs").iterdir():
@@ -248,7 +219,8 @@ def _start(lab: Lab, description: config.Description, say: Say, impair_by: str) 
     assert outer.stdin is not None
     with outer.stdin as pipe:
         pid = _only_child(outer, lab)
-        write_atomically(lab.state_file, json.dumps({**_note(pid), "image": str(root)}) + "\n")
+        note = {"boot_id": boot_id(), "pid": pid, "started": started(pid), "image": str(root)}
+        write_atomically(lab.state_file, json.dumps(note) + "\n")
         pipe.write(GO)  # until it reads this, the holder ends by itself when we do
 
 
