@@ -23,7 +23,7 @@ run: venv system ## Main job: lab up, five modes, comparison, report (one mode: 
 test: venv ## Every check and test, on a lab of its own
 	@tools/system_requirements.sh test
 	@tools/system_requirements.sh browser
-	@$(IN_VENV) pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
+	@$(IN_VENV) pytest -n 2 --dist loadscope $(ARGS)
 
 down: venv system ## Remove the lab and all that a run left behind
 	@$(PLAYBOOK) playbooks/lab_down.yml $(ARGS)

@@ -25,15 +25,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class OneWorkerForEachKind(LoadScopeScheduling):  # type: ignore[misc]
-    """Tests that wait for hosts, networks and servers run in order in one worker, those that compute in another.
+    """Tests that make namespaces (hosts, networks, servers) run in order in one worker, all others in another.
+
+    So the one may look for what a lab has left: numbers of namespaces are given again at once.
 
     Marks would do, but xdist 3.8 does not see them with pytest 9.2.
     """
 
-    WAITING = frozenset({"network", "lab", "gns3", "matrix", "infra"})
+    NAMESPACES = ("lab/", "gns3/", "matrix/", "infra/", "network/test_namespaces", "network/test_bench")
 
     def _split_scope(self, nodeid: str) -> str:
-        return "waiting" if nodeid.split("/")[1] in self.WAITING else "computing"
+        return "namespaces" if nodeid.partition("/")[2].startswith(self.NAMESPACES) else "others"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneWorkerForEachKind:
