@@ -116,9 +116,9 @@ def _children(pid: int) -> list[int]:
     """Direct children of a process that it has not waited for."""
     children: list[int] = []
     with contextlib.suppress(OSError):  # it has ended
-        for thread in os.listdir(f"/proc/{pid}/task"):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
             with contextlib.suppress(OSError):
-                children += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+                children += map(int, (thread / "children").read_text().split())
     return children
 
 
